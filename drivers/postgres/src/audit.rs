@@ -13,8 +13,8 @@ use crate::error;
 /// The checks: a description and a query. Each row that the query returns is a finding. Its only column is a blob
 /// number or a process id. This number follows the description in the line of the finding.
 ///
-/// In the queries, 262144 is `schema::CHUNK_BYTES`, the size of a chunk. `(size + 262143) / 262144` is the number of
-/// chunks, rounded up.
+/// In the queries, `(size + n - 1) / n` is the number of chunks of n bytes, rounded up. Chunks with a negative place
+/// contain hashes: 32 bytes for a block, or 2048 bytes for a full group of 64 blocks.
 const CHECKS: &[(&str, &str)] = &[
     (
         "chunks without an artifact, blob",
@@ -22,9 +22,18 @@ const CHECKS: &[(&str, &str)] = &[
     ),
     (
         "chunks that do not match the artifact's size, blob",
+        "SELECT coalesce(a.blob, 0) FROM artifact AS a
+         WHERE CASE WHEN a.blob IS NULL THEN octet_length(a.data) IS DISTINCT FROM a.size
+             ELSE a.data IS NOT NULL
+                 OR a.size <> (SELECT coalesce(sum(octet_length(c.data)), 0) FROM chunk AS c WHERE c.blob = a.blob AND c.place >= 0)
+                 OR (a.size + a.chunk_bytes - 1) / a.chunk_bytes <> (SELECT count(*) FROM chunk AS c WHERE c.blob = a.blob AND c.place >= 0)
+             END",
+    ),
+    (
+        "hashes that do not match the artifact's size, blob",
         "SELECT a.blob FROM artifact AS a
-         WHERE a.size <> (SELECT coalesce(sum(octet_length(c.data)), 0) FROM chunk AS c WHERE c.blob = a.blob)
-             OR (a.size + 262143) / 262144 <> (SELECT count(*) FROM chunk AS c WHERE c.blob = a.blob)",
+         WHERE a.blob IS NOT NULL AND (SELECT coalesce(sum(octet_length(c.data)), 0) FROM chunk AS c WHERE c.blob = a.blob AND c.place < 0)
+             <> coalesce((a.size + a.group_bytes / 64 - 1) / (a.group_bytes / 64) * 32, 0)",
     ),
     (
         "a session that is idle in a transaction, process",

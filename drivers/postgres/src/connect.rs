@@ -32,6 +32,8 @@ const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_mins(5);
 /// While the server executes a statement, it checks at this interval whether the client is still connected. Some
 /// servers do not support this check.
 const CLIENT_CHECK_INTERVAL: &str = "2s";
+/// How long opening waits for the migration of an older schema, by this process or another one.
+const MIGRATION_TIMEOUT: Duration = Duration::from_hours(1);
 /// PostgreSQL 13, in the form of the server's setting `server_version_num`.
 const MIN_SERVER_VERSION: i32 = 130_000;
 
@@ -61,18 +63,27 @@ pub(crate) async fn prepare(
     let setup = timeout(config.statement_timeout * 2, async {
         let server = ServerSettings::query(&mut conn).await?;
         server.check()?;
-        match upgrade {
-            SchemaUpgrade::Allowed => schema::migrate(&mut conn, &config.schema).await?,
-            SchemaUpgrade::Denied => schema::require_current(&mut conn, &config.schema).await?,
-        }
+        let is_current = match upgrade {
+            SchemaUpgrade::Allowed => schema::is_current(&mut conn, &config.schema).await?,
+            SchemaUpgrade::Denied => {
+                schema::require_current(&mut conn, &config.schema).await?;
+                true
+            }
+        };
         let supports_client_checks = server.supports_client_checks(&mut conn).await;
-        Ok(server.session_setup(config, options, supports_client_checks))
+        Ok::<_, StoreError>((server.session_setup(config, options, supports_client_checks), is_current))
     })
     .await
-    .map_err(|_| StoreError::unavailable("the server did not respond within statement_timeout"))?;
+    .map_err(|_| StoreError::unavailable("the server did not respond within statement_timeout"))??;
+    let (setup, is_current) = setup;
+    if !is_current {
+        timeout(MIGRATION_TIMEOUT, schema::migrate(&mut conn, &config.schema)).await.map_err(|_| {
+            StoreError::unavailable("the migration of the schema took too long, and was rolled back")
+        })??;
+    }
     // If closing fails, the connection is dropped, and the server notices the closed socket.
     let _ = timeout(config.acquire_timeout, conn.close()).await;
-    setup
+    Ok(setup)
 }
 
 /// The connect options of every session of the store. The caller may add options that depend on the server.
@@ -95,6 +106,8 @@ fn connect_options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreErr
         ("enable_bitmapscan", "off".to_owned()),
         ("enable_sort", "off".to_owned()),
         ("enable_incremental_sort", "off".to_owned()),
+        // All plans are the same for all values, so no statement is planned twice on a connection.
+        ("plan_cache_mode", "force_generic_plan".to_owned()),
         // For short statements, JIT compilation costs more time than it saves.
         ("jit", "off".to_owned()),
     ]))

@@ -11,8 +11,8 @@ use crate::{error, read, row};
 /// An artifact of at most this size, in bytes, is deleted by one statement. A larger artifact is deleted by several
 /// statements, so that no statement takes long.
 const MAX_SINGLE_STATEMENT_BYTES: i64 = 64 * 1024 * 1024;
-/// For a larger artifact, the maximum number of chunks that one statement deletes. Together they have 128 MiB.
-const CHUNKS_PER_STATEMENT: i32 = 512;
+/// For a larger artifact, the maximum number of chunks that one statement deletes. Together they have at most 128 MiB.
+const CHUNKS_PER_STATEMENT: i32 = 128;
 
 /// Deletes an artifact. Returns whether it existed.
 ///
@@ -26,7 +26,7 @@ pub(crate) async fn delete(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Resul
         row::key_condition!(),
         " AND a.size <= $7 RETURNING blob),
              deleted_chunks AS (DELETE FROM chunk USING deleted_record WHERE chunk.blob = deleted_record.blob)
-         SELECT (SELECT blob FROM deleted_record) IS NOT NULL AS deleted, EXISTS (SELECT 1 FROM artifact WHERE scope_mark = $1 AND id = $2) AS row_exists"
+         SELECT EXISTS (SELECT FROM deleted_record) AS deleted, EXISTS (SELECT 1 FROM artifact WHERE scope_mark = $1 AND id = $2) AS row_exists"
     );
     let result = pool.fetch_all(|| bind_key(DELETE, scope, id).bind(MAX_SINGLE_STATEMENT_BYTES)).await?;
     let read_bool = |column: &str| result.rows.first().map_or(Ok(false), |row| row::get(row, column));
@@ -61,8 +61,9 @@ async fn delete_large(pool: &Pool, scope: &Scope, id: &ArtifactId) -> Result<boo
         read::find_row(pool, scope, id).await?;
         return Ok(false);
     };
-    let blob = row::get::<i64>(row, "blob")?;
-    delete_chunks(&mut conn, blob).await?;
+    if let Some(blob) = row::get(row, "blob")? {
+        delete_chunks(&mut conn, blob).await?;
+    }
     conn.commit().await.map_err(error::from_commit)?;
     Ok(true)
 }

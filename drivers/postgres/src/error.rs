@@ -174,8 +174,17 @@ fn sqlstate(error: &sqlx::Error) -> Option<&str> {
 
 /// Whether the server reported a full disk: SQLSTATE 53100.
 pub(crate) fn is_disk_full(error: &StoreError) -> bool {
+    has_sqlstate(error, "53100")
+}
+
+/// Whether the server reported that a unique key exists already: SQLSTATE 23505.
+pub(crate) fn is_unique_violation(error: &StoreError) -> bool {
+    has_sqlstate(error, "23505")
+}
+
+fn has_sqlstate(error: &StoreError, code: &str) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<sqlx::Error>());
-    source.and_then(sqlstate) == Some("53100")
+    source.and_then(sqlstate) == Some(code)
 }
 
 /// Maps the SQLSTATE of a server's error. The codes are from

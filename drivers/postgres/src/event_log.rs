@@ -27,6 +27,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_SILENCE: Duration = Duration::from_mins(1);
 /// The number of newest entries that a cleanup keeps. The trait [`EventLog`] promises this number.
 const MIN_KEPT_ENTRIES: i64 = 16_384;
+/// An append fails after this many attempts. An attempt fails if another append commits an entry with the same key after
+/// the attempt has looked for the key.
+const MAX_ATTEMPTS: u32 = 16;
 /// The number of appended entries between two cleanups.
 const CLEANUP_INTERVAL: i64 = 1024;
 
@@ -161,7 +164,14 @@ impl PostgresEventLog {
 #[async_trait]
 impl EventLog for PostgresEventLog {
     async fn append(&self, entries: &[NewEntry]) -> Result<u64, StoreError> {
-        let last_sequence = self.insert_entries(entries).await?;
+        let mut attempt = 1;
+        let last_sequence = loop {
+            match self.insert_entries(entries).await {
+                // The statement was rolled back. The next attempt sees the entry of the other append.
+                Err(error) if attempt < MAX_ATTEMPTS && error::is_unique_violation(&error) => attempt += 1,
+                inserted => break inserted?,
+            }
+        };
         // The sequence number of the last entry before this append. If some keys were already in the log, this number
         // is too low, and the cleanup may run early.
         let previous_last = last_sequence.saturating_sub(i64::try_from(entries.len()).unwrap_or(i64::MAX));

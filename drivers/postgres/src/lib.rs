@@ -12,10 +12,15 @@
 //! one scope, the scope mark is the first column, because it is the same in all rows of the scope. Texts are ordered by
 //! bytes (`COLLATE "C"`), as in the core.
 //!
-//! The bytes of an artifact are split into chunks of 256 KiB, one row each in the table `chunk`. PostgreSQL stores the
-//! bytes of a chunk uncompressed outside of the row (`STORAGE EXTERNAL`). A range read fetches only the chunks that
-//! overlap the range. All chunks of an artifact have the same blob number. Blob numbers come from a sequence and are
-//! never reused, so a reader of a deleted artifact never finds chunks of another artifact.
+//! The row of an artifact of at most 1 MiB also contains its bytes. The bytes of a larger artifact are split into chunks
+//! of 1 MiB, one row each in the table `chunk`. PostgreSQL stores them uncompressed (`STORAGE EXTERNAL`), so that a
+//! statement can read a part of them. All chunks of an artifact have the same blob number. Blob numbers come from a
+//! sequence and are never reused, so a reader of a deleted artifact never finds chunks of another artifact.
+//!
+//! With each artifact of more than 16 KiB, the store keeps its BLAKE3 tree. The row contains the hashes of the groups, or
+//! of the blocks if there is only one group. If there are several groups, the hashes of the blocks of each group are a
+//! further row of the table `chunk`. So one statement reads a record, the first bytes of a range, and the hashes to check
+//! them. Artifacts of the schema versions 1 and 2 have chunks of 256 KiB and no tree.
 //!
 //! The table `artifact_store_version` marks the schema as a store and contains the schema version. A schema of another
 //! application or of a newer build is rejected before anything is written. An older schema is migrated in one
@@ -26,10 +31,10 @@
 //! `event_count` has one row, which contains the sequence number of the last entry.
 //!
 //! # Commit point
-//! The commit point is the commit of the transaction that inserts the record. One statement stores a small body
-//! together with its record. A body is small if it is in memory and has at most 1 MiB, or if it is a stream of at most
-//! 768 KiB. The statement is a transaction of its own and needs one round trip. A larger body is stored by a streamed
-//! put in one transaction: the chunks as they arrive, the record last. A delete also removes record and chunks in one
+//! The commit point is the commit of the transaction that inserts the record. One `INSERT` stores a small body together
+//! with its record. A body is small if it is in memory and has at most 1 MiB, or if it is a stream of less than 1 MiB. The
+//! statement is a transaction of its own and needs one round trip. A larger body is stored by a streamed put in one
+//! transaction: the chunks as they arrive, then the hashes of the blocks, the record last. A delete also removes record and chunks in one
 //! transaction. So no caller ever sees a partial artifact. If a process is killed or a future is dropped, no orphans
 //! remain. Orphans come only from manual changes of the tables, or from a partly restored backup.
 //! [`PostgresStore::sweep`] removes orphans.
@@ -72,15 +77,15 @@
 //! statement, the put fails. This limit exists because the server's vacuum cannot remove dead rows while the
 //! transaction of a streamed put is open.
 //!
-//! A read uses a connection only during each of its statements. Each statement reads at most 1 MiB. While the consumer
-//! uses these bytes, the next statement already runs.
+//! A read uses a connection only during each of its statements. Each statement reads at most 1 MiB, and the first one
+//! also reads the record. While the consumer uses these bytes, the next statement already runs.
 //!
 //! The server enforces `statement_timeout` on every session. The driver also enforces it, with half a second added, so
 //! that a call to a server that does not respond returns `Unavailable`. Servers of version 14 and newer, on most
 //! operating systems, cancel the statements of disconnected clients.
 //!
 //! Memory: an upload needs about 2 MiB plus the copies in the database client. A read needs about 2 MiB. A put from
-//! memory needs its body and a copy of the body.
+//! memory needs its body and a copy of the body. At most eight idle connections have buffers of about 1 MiB.
 //!
 //! # Flags and limits
 //! The store has the flag `shared`. It also has the flag `durable` if the option `synchronous_commit` is `on`, and the
@@ -99,13 +104,14 @@
 //! other clients.
 //!
 //! # Not done here
-//! - The driver does not compare bytes with their SHA-256. The Gate compares them.
+//! - The driver does not compare artifacts without a tree with their SHA-256. The Gate compares them.
 //! - If an artifact is deleted while it is being read, the stream fails with `Unavailable`.
 //! - The server reuses the space of deleted artifacts after a vacuum. The server's files do not shrink by themselves.
 //! - Transaction-level poolers are not supported, because the store sets session options and keeps statements prepared.
 //! - Several hosts in one URL are not supported. Use one name that always points to the primary.
 
 mod audit;
+mod chunks;
 mod config;
 mod connect;
 mod delete;
@@ -119,6 +125,7 @@ mod row;
 mod schema;
 mod store;
 mod sweep;
+mod tree;
 
 use std::sync::Arc;
 

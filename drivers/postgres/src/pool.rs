@@ -30,6 +30,9 @@ const MAX_IDLE: Duration = Duration::from_mins(5);
 /// The backoff after the first failed attempt to connect. Each further backoff is twice as long, up to [`MAX_BACKOFF`].
 const INITIAL_BACKOFF: Duration = Duration::from_millis(40);
 const MAX_BACKOFF: Duration = Duration::from_millis(500);
+/// The number of idle connections that keep the large buffers of a statement with large values. Their next large
+/// statements need not allocate them again.
+const MAX_LARGE_IDLE: usize = 8;
 /// How long [`Pool::close`] waits until the connections are closed. Connections that are still open are then dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -61,15 +64,16 @@ pub(crate) struct Pool {
 struct IdleConnection {
     conn: PgConnection,
     idle_since: Instant,
+    has_large_buffers: bool,
 }
 
 /// How large the values in the parameters and rows of a statement are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValueSize {
-    /// Small values, such as records. The buffers of the connection are not shrunk afterwards.
+    /// Small values, such as records.
     Small,
-    /// Large values, such as chunks. They make the buffers of the connection grow. So the buffers are shrunk
-    /// afterwards.
+    /// Large values, such as chunks. They make the buffers of the connection grow, to about 1 MiB. If more than
+    /// [`MAX_LARGE_IDLE`] idle connections have large buffers, the buffers of one of them are shrunk.
     Large,
 }
 
@@ -197,22 +201,22 @@ impl Pool {
             .map_err(|_| self.acquire_timed_out())?
             .map_err(|_| StoreError::closed())?;
         self.check_open()?;
-        while let Some(IdleConnection { mut conn, idle_since }) = self.pop_idle() {
+        while let Some(IdleConnection { mut conn, idle_since, has_large_buffers }) = self.pop_idle() {
             if idle_since.elapsed() < PING_AFTER_IDLE {
-                return Ok(PooledConnection::new(self, conn, permit));
+                return Ok(PooledConnection::new(self, conn, has_large_buffers, permit));
             }
             // The ping gets only a part of the timeout. If it fails, a new connection is opened before `deadline`.
             let ping_timeout = self.acquire_timeout / 4;
             if idle_since.elapsed() < MAX_IDLE
                 && matches!(timeout(ping_timeout, conn.ping()).await, Ok(Ok(())))
             {
-                return Ok(PooledConnection::new(self, conn, permit));
+                return Ok(PooledConnection::new(self, conn, has_large_buffers, permit));
             }
             // `pop_idle` returned the connection that was used last. All others have been idle for longer, so they are
             // dropped too.
             self.drop_idle();
         }
-        Ok(PooledConnection::new(self, self.connect(deadline).await?, permit))
+        Ok(PooledConnection::new(self, self.connect(deadline).await?, false, permit))
     }
 
     /// The error of a call that did not get a permit for a connection within `acquire_timeout`.
@@ -314,26 +318,25 @@ pub(crate) struct PooledConnection<'a> {
     is_ready: bool,
     /// Whether a transaction is open, or the session may hold an advisory lock.
     has_session_state: bool,
-    value_size: ValueSize,
+    has_large_buffers: bool,
     _permit: SemaphorePermit<'a>,
 }
 
 impl<'a> PooledConnection<'a> {
-    fn new(pool: &'a Pool, conn: PgConnection, permit: SemaphorePermit<'a>) -> Self {
+    fn new(pool: &'a Pool, conn: PgConnection, has_large_buffers: bool, permit: SemaphorePermit<'a>) -> Self {
         Self {
             pool,
             conn: Some(conn),
             is_ready: true,
             has_session_state: false,
-            value_size: ValueSize::Small,
+            has_large_buffers,
             _permit: permit,
         }
     }
 
-    /// Sets the size of the values in the following statements. With [`ValueSize::Large`], the buffers of the
-    /// connection are shrunk when the connection returns to the pool.
+    /// Announces the size of the values in the following statements.
     pub(crate) fn with_value_size(mut self, value_size: ValueSize) -> Self {
-        self.value_size = value_size;
+        self.has_large_buffers |= value_size == ValueSize::Large;
         self
     }
 
@@ -399,12 +402,17 @@ impl<'a> PooledConnection<'a> {
 
 impl Drop for PooledConnection<'_> {
     fn drop(&mut self) {
-        let Some(mut conn) = self.conn.take() else { return };
+        let Some(conn) = self.conn.take() else { return };
         if self.is_ready && !self.has_session_state && !self.pool.is_closed() {
-            if self.value_size == ValueSize::Large {
-                conn.shrink_buffers();
+            let has_large_buffers = self.has_large_buffers;
+            let mut idle = self.pool.lock_idle();
+            idle.push(IdleConnection { conn, idle_since: Instant::now(), has_large_buffers });
+            if idle.iter().filter(|idle| idle.has_large_buffers).count() > MAX_LARGE_IDLE
+                && let Some(unused) = idle.iter_mut().find(|idle| idle.has_large_buffers)
+            {
+                unused.conn.shrink_buffers();
+                unused.has_large_buffers = false;
             }
-            self.pool.lock_idle().push(IdleConnection { conn, idle_since: Instant::now() });
         }
     }
 }

@@ -5,20 +5,25 @@
 use std::pin::pin;
 
 use artifact_store_core::{
-    ArtifactId, BodyStream, Clock, CompletedBody, PutOptions, PutOutcome, PutResult, Record, Scope,
+    ArtifactId, BodyStream, Clock, CompletedBody, HashTree, PutOptions, PutOutcome, PutResult, Record, Scope,
     StoreError,
 };
 use bytes::Bytes;
 use futures_util::future::{Either, select, try_join};
 
 use crate::error::StatementError;
-use crate::pool::{Pool, PooledConnection, Statement, ValueSize};
-use crate::row::{self, NewRow};
+use crate::pool::{Pool, PooledConnection, ValueSize};
+use crate::row::{self, Location, NewRow, Pieces};
 use crate::schema::{self, CHUNK_BYTES};
+use crate::tree::TreeLayout;
 use crate::{error, read};
 
-/// The largest number of chunks that one statement writes. Together they have 1 MiB.
-pub(crate) const CHUNKS_PER_STATEMENT: usize = 4;
+/// A body is read in pieces of this many bytes, which are not copied if the source has the same pieces.
+const PIECE_BYTES: usize = 256 * 1024;
+/// The number of pieces in a chunk.
+const CHUNK_PIECES: usize = CHUNK_BYTES / PIECE_BYTES;
+/// If the bytes of a statement are more than this, the buffers of its connection become large.
+const MAX_SMALL_BYTES: usize = 128 * 1024;
 /// A put fails after this many attempts. An attempt fails if the insert finds a row with the same key, but another call
 /// deletes this row before the put can read it.
 const MAX_ATTEMPTS: u32 = 16;
@@ -29,13 +34,16 @@ pub(crate) struct NewArtifact<'a> {
     pub(crate) scope: &'a Scope,
     pub(crate) options: PutOptions,
     pub(crate) completed: CompletedBody,
+    /// `None` for a small body.
+    pub(crate) tree: Option<HashTree>,
 }
 
 impl NewArtifact<'_> {
     /// Makes the row to insert, with the time of `clock` and a new put number.
     fn encode(&self, clock: &dyn Clock) -> Result<NewRow, StoreError> {
         let CompletedBody { digest, size } = self.completed;
-        NewRow::encode(Record::new(self.scope.clone(), self.options.clone(), digest, size, clock.now()))
+        let record = Record::new(self.scope.clone(), self.options.clone(), digest, size, clock.now());
+        NewRow::encode(record.with_blake3(self.tree.as_ref().map(|tree| tree.root)))
     }
 
     /// Returns the result of this put if a row with its key exists, otherwise `None`.
@@ -63,8 +71,8 @@ impl NewArtifact<'_> {
     }
 }
 
-/// Stores an artifact whose chunks are all in memory. One statement inserts the record and the chunks. This statement
-/// is a transaction of its own.
+/// Stores an artifact of at most one chunk. `pieces` are all its bytes. One statement inserts the row, which contains
+/// the bytes. This statement is a transaction of its own.
 ///
 /// If the response is lost, the statement is sent again. The second attempt either finds the row of the first attempt
 /// or inserts the row. The put number in a row shows which put inserted the row.
@@ -72,15 +80,13 @@ pub(crate) async fn put_bytes(
     pool: &Pool,
     clock: &dyn Clock,
     new: &NewArtifact<'_>,
-    chunks: &[Bytes],
+    pieces: &[Bytes],
 ) -> Result<PutResult, StoreError> {
-    // Large values make the buffers of the connection grow. If the body is larger than half a chunk,
-    // `fetch_all_large` shrinks the buffers afterwards.
-    let size = chunks.iter().map(Bytes::len).sum::<usize>();
-    let is_large = size > CHUNK_BYTES / 2;
     let row = new.encode(clock)?;
+    let tree = TreeLayout::new(&row.record, new.tree.as_ref());
+    let is_large = row.record.size > MAX_SMALL_BYTES as u64;
     for _ in 0..MAX_ATTEMPTS {
-        let statement = || insert_statement(&row, chunks);
+        let statement = || row.insert(tree.row_nodes(), Location::Row(pieces));
         let result =
             if is_large { pool.fetch_all_large(statement).await? } else { pool.fetch_all(statement).await? };
         if !result.rows.is_empty() {
@@ -95,37 +101,6 @@ pub(crate) async fn put_bytes(
     Err(key_contention_error())
 }
 
-/// The statement that inserts `row` and `chunks`. It returns no row if a row with this key exists.
-///
-/// In the SQL text, `position` counts from 1, but `place` counts from 0.
-fn insert_statement<'q>(row: &'q NewRow, chunks: &'q [Bytes]) -> Statement<'q> {
-    const INSERT_EMPTY: &str = row::insert!("nextval('blob_number')");
-    const INSERT_ONE_CHUNK: &str = concat!(
-        "WITH new AS (",
-        row::insert!("nextval('blob_number')"),
-        "), stored AS (INSERT INTO chunk (blob, place, data) SELECT blob, 0, $16::bytea FROM new)
-         SELECT blob FROM new"
-    );
-    const INSERT_CHUNKS: &str = concat!(
-        "WITH new AS (",
-        row::insert!("nextval('blob_number')"),
-        "), stored AS (INSERT INTO chunk (blob, place, data)
-             SELECT new.blob, new_chunk.position - 1, new_chunk.data
-             FROM new, unnest($16::bytea[]) WITH ORDINALITY AS new_chunk (data, position))
-         SELECT blob FROM new"
-    );
-    match chunks {
-        [] => row.bind(sqlx::query(INSERT_EMPTY)),
-        [chunk] => row.bind(sqlx::query(INSERT_ONE_CHUNK)).bind(&chunk[..]),
-        chunks => row.bind(sqlx::query(INSERT_CHUNKS)).bind(slices(chunks)),
-    }
-}
-
-/// The chunks in the type that sqlx can bind as `bytea[]`.
-fn slices(chunks: &[Bytes]) -> Vec<&[u8]> {
-    chunks.iter().map(|chunk| &chunk[..]).collect()
-}
-
 /// The error after [`MAX_ATTEMPTS`] failed attempts.
 fn key_contention_error() -> StoreError {
     StoreError::unavailable("other calls put and deleted the artifact repeatedly; try again")
@@ -133,18 +108,20 @@ fn key_contention_error() -> StoreError {
 
 /// Stores a streamed body: its chunks as they arrive, its record last, all in one transaction.
 ///
-/// A body of fewer than [`CHUNKS_PER_STATEMENT`] chunks is stored by [`put_bytes`]. For a larger body, this function
-/// acquires an upload permit and a connection.
+/// A body of less than one chunk is stored by [`put_bytes`]. For a larger body, this function acquires an upload permit
+/// and a connection.
 pub(crate) async fn put_stream(
     pool: &Pool,
     clock: &dyn Clock,
     scope: &Scope,
     options: PutOptions,
-    mut body: BodyStream,
+    body: BodyStream,
 ) -> Result<PutResult, StoreError> {
-    let NextChunks { chunks: first, is_complete } = read_chunks(pool, &mut body).await?;
+    let mut body = body.with_tree();
+    let NextChunk { pieces: first, is_complete } = read_chunk(pool, &mut body).await?;
     if is_complete {
-        let new = NewArtifact { scope, options, completed: body.finish()? };
+        let (completed, tree) = body.finish_with_tree()?;
+        let new = NewArtifact { scope, options, completed, tree };
         return put_bytes(pool, clock, &new, &first).await;
     }
     // If the caller announced the digest, the put can find an existing artifact before it writes the chunks.
@@ -152,43 +129,46 @@ pub(crate) async fn put_stream(
         let id = ArtifactId::new(&options.namespace, &digest);
         let existing = read::find_row(pool, scope, &id).await?;
         if existing.is_some_and(|existing| existing.record.digest == digest) {
-            // These chunks are not written, so their memory is freed now.
+            // This chunk is not written, so its memory is freed now.
             drop(first);
             return verify_body(pool, scope, options, body).await;
         }
     }
     let _permit = pool.acquire_upload_permit().await?;
-    let mut upload =
-        Upload { conn: pool.begin().await?.with_value_size(ValueSize::Large), blob: None, written_chunks: 0 };
-    if let Err(error) = upload.write_chunks(pool, &mut body, first).await {
+    let conn = pool.begin().await?.with_value_size(ValueSize::Large);
+    let (mut upload, next) = Upload::start(conn, pool, &mut body, &first).await?;
+    drop(first);
+    if let Err(error) = upload.write_chunks(pool, &mut body, next).await {
         upload.conn.rollback().await;
         return Err(error);
     }
-    let new = NewArtifact { scope, options, completed: body.finish()? };
+    let (completed, tree) = body.finish_with_tree()?;
+    let new = NewArtifact { scope, options, completed, tree };
     upload.finish(pool, clock, new).await
 }
 
-/// The next chunks of a body.
-struct NextChunks {
-    chunks: Vec<Bytes>,
-    /// Whether the body ends after these chunks.
+/// The next chunk of a body.
+struct NextChunk {
+    /// The bytes of the chunk. Empty if the body has ended.
+    pieces: Vec<Bytes>,
+    /// Whether the body ends after this chunk.
     is_complete: bool,
 }
 
-/// Reads the next chunks of a body, at most [`CHUNKS_PER_STATEMENT`]. Fails with `Closed` when the store closes.
-async fn read_chunks(pool: &Pool, body: &mut BodyStream) -> Result<NextChunks, StoreError> {
-    let mut chunks = Vec::with_capacity(CHUNKS_PER_STATEMENT);
-    while chunks.len() < CHUNKS_PER_STATEMENT {
-        let next = match select(pin!(body.next_chunk(CHUNK_BYTES)), pin!(pool.closed())).await {
+/// Reads the next chunk of a body. Fails with `Closed` when the store closes.
+async fn read_chunk(pool: &Pool, body: &mut BodyStream) -> Result<NextChunk, StoreError> {
+    let mut pieces = Vec::with_capacity(CHUNK_PIECES);
+    while pieces.len() < CHUNK_PIECES {
+        let next = match select(pin!(body.next_chunk(PIECE_BYTES)), pin!(pool.closed())).await {
             Either::Left((next, _)) => next?,
             Either::Right((closed, _)) => return Err(closed),
         };
         match next {
-            Some(chunk) => chunks.push(chunk),
-            None => return Ok(NextChunks { chunks, is_complete: true }),
+            Some(piece) => pieces.push(piece),
+            None => return Ok(NextChunk { pieces, is_complete: true }),
         }
     }
-    Ok(NextChunks { chunks, is_complete: false })
+    Ok(NextChunk { pieces, is_complete: false })
 }
 
 /// Handles a body whose announced digest belongs to an existing artifact. Reads the body to its end and checks its
@@ -199,9 +179,10 @@ async fn verify_body(
     options: PutOptions,
     mut body: BodyStream,
 ) -> Result<PutResult, StoreError> {
-    // At the end of the body, `read_chunks` returns an error if the bytes do not have the announced digest.
-    while !read_chunks(pool, &mut body).await?.is_complete {}
-    let new = NewArtifact { scope, options, completed: body.finish()? };
+    // At the end of the body, `read_chunk` returns an error if the bytes do not have the announced digest.
+    while !read_chunk(pool, &mut body).await?.is_complete {}
+    let (completed, tree) = body.finish_with_tree()?;
+    let new = NewArtifact { scope, options, completed, tree };
     new.find_existing(pool, None).await?.ok_or_else(|| {
         StoreError::unavailable("the existing artifact was deleted during the upload; send the body again")
     })
@@ -210,69 +191,76 @@ async fn verify_body(
 /// A streamed put with its open transaction.
 struct Upload<'a> {
     conn: PooledConnection<'a>,
-    /// The blob number. `None` until the first chunks are written.
-    blob: Option<i64>,
+    /// The blob number.
+    blob: i64,
     /// The number of chunks written so far.
-    written_chunks: usize,
+    written_chunks: u64,
 }
 
-impl Upload<'_> {
-    /// Writes the chunks `first`, then all further chunks of `body`.
+impl<'a> Upload<'a> {
+    /// Allocates the blob number and writes the chunk `first`. Meanwhile, receives and hashes the next chunk of `body`,
+    /// and returns it. If this fails, rolls back.
+    async fn start(
+        mut conn: PooledConnection<'a>,
+        pool: &Pool,
+        body: &mut BodyStream,
+        first: &[Bytes],
+    ) -> Result<(Self, NextChunk), StoreError> {
+        const INSERT_FIRST: &str = "WITH new AS MATERIALIZED (SELECT nextval('blob_number') AS blob),
+             stored AS (INSERT INTO chunk (blob, place, data) SELECT blob, 0, $1 FROM new)
+             SELECT blob FROM new";
+        let insert = async {
+            let rows = conn.fetch_all(sqlx::query(INSERT_FIRST).bind(Pieces(first))).await?;
+            let row =
+                rows.first().ok_or_else(|| StoreError::backend("the server returned no blob number"))?;
+            row::get::<i64>(row, "blob")
+        };
+        match try_join(insert, read_chunk(pool, body)).await {
+            Ok((blob, next)) => Ok((Self { conn, blob, written_chunks: 1 }, next)),
+            Err(error) => {
+                conn.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the chunk `next`, then all further chunks of `body`.
     async fn write_chunks(
         &mut self,
         pool: &Pool,
         body: &mut BodyStream,
-        first: Vec<Bytes>,
+        mut next: NextChunk,
     ) -> Result<(), StoreError> {
-        let mut chunks = first;
-        while !chunks.is_empty() {
-            // While the server writes these chunks, the next chunks are received and hashed.
-            let ((), next) = try_join(self.append(&chunks), read_chunks(pool, body)).await?;
-            chunks = next.chunks;
+        while !next.is_complete {
+            // While the server writes this chunk, the next chunk is received and hashed.
+            ((), next) = try_join(self.append(&next.pieces), read_chunk(pool, body)).await?;
         }
+        if next.pieces.is_empty() { Ok(()) } else { self.append(&next.pieces).await }
+    }
+
+    /// Writes a chunk after the chunks written so far.
+    async fn append(&mut self, pieces: &[Bytes]) -> Result<(), StoreError> {
+        const INSERT_NEXT: &str = "INSERT INTO chunk (blob, place, data) VALUES ($1, $2, $3)";
+        let place = schema::place(self.written_chunks);
+        let statement = sqlx::query(INSERT_NEXT).bind(self.blob).bind(place).bind(Pieces(pieces));
+        self.conn.fetch_all(statement).await?;
+        self.written_chunks += 1;
         Ok(())
     }
 
-    /// Writes `chunks` after the chunks written so far. The first call also allocates the blob number.
-    ///
-    /// In the SQL text, `position` counts from 1, but `place` counts from 0.
-    async fn append(&mut self, chunks: &[Bytes]) -> Result<(), StoreError> {
-        const INSERT_FIRST: &str = "WITH new AS MATERIALIZED (SELECT nextval('blob_number') AS blob),
-             stored AS (INSERT INTO chunk (blob, place, data)
-                 SELECT new.blob, new_chunk.position - 1, new_chunk.data
-                 FROM new, unnest($1::bytea[]) WITH ORDINALITY AS new_chunk (data, position))
-             SELECT blob FROM new";
-        const INSERT_NEXT: &str = "INSERT INTO chunk (blob, place, data)
-             SELECT $2, $3 + new_chunk.position - 1, new_chunk.data
-             FROM unnest($1::bytea[]) WITH ORDINALITY AS new_chunk (data, position)";
-        match self.blob {
-            None => {
-                let rows = self.conn.fetch_all(sqlx::query(INSERT_FIRST).bind(slices(chunks))).await?;
-                self.blob = rows.first().map(|row| row::get(row, "blob")).transpose()?;
-            }
-            Some(blob) => {
-                let first_index = schema::chunk_index(self.written_chunks as u64);
-                self.conn
-                    .fetch_all(sqlx::query(INSERT_NEXT).bind(slices(chunks)).bind(blob).bind(first_index))
-                    .await?;
-            }
-        }
-        self.written_chunks += chunks.len();
-        Ok(())
-    }
-
-    /// Inserts the record and commits.
+    /// Writes the hashes of the blocks, inserts the record and commits.
     async fn finish(
         mut self,
         pool: &Pool,
         clock: &dyn Clock,
         new: NewArtifact<'_>,
     ) -> Result<PutResult, StoreError> {
-        const INSERT_RECORD: &str = row::insert!("$16");
+        let mut row = new.encode(clock)?;
+        let tree = TreeLayout::new(&row.record, new.tree.as_ref());
+        tree.insert_block_hashes(&mut self.conn, self.blob).await?;
         for _ in 0..MAX_ATTEMPTS {
-            let row = new.encode(clock)?;
-            let inserted = self.conn.fetch_all(row.bind(sqlx::query(INSERT_RECORD)).bind(self.blob)).await?;
-            if !inserted.is_empty() {
+            let insert = row.insert(tree.row_nodes(), Location::Blob(self.blob));
+            if !self.conn.fetch_all(insert).await?.is_empty() {
                 return self.commit(pool, &new, row).await;
             }
             // A row with this key exists. Another call may delete this row before it is read here.
@@ -280,6 +268,7 @@ impl Upload<'_> {
                 self.conn.rollback().await;
                 return Ok(put_result);
             }
+            row = new.encode(clock)?;
         }
         Err(key_contention_error())
     }

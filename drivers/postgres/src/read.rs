@@ -1,34 +1,22 @@
-//! Reading one artifact: its record, and its bytes as a stream of chunks.
+//! Reading one artifact: its record, its first bytes in the same statement, and the result of a get.
 //!
 //! A connection is held only during a statement, even if the consumer of the bytes is slow. This module must never
 //! write.
 
-use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
-use artifact_store_core::{ArtifactId, ByteStream, Record, Scope, ScopeMark, StoreError};
+use artifact_store_core::{
+    ArtifactId, ByteRange, ByteStream, GetResult, RangeRead, Record, Scope, ScopeMark, StoreError,
+};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
+use crate::chunks::{Blob, chunk_missing_error, chunk_stream};
 use crate::pool::Pool;
 use crate::row::{self, ExistingRow};
-use crate::schema::{self, CHUNK_BYTES};
-
-/// The largest number of chunks that one statement reads. Together they have 1 MiB.
-const CHUNKS_PER_STATEMENT: u64 = 4;
-
-/// A stored artifact.
-pub(crate) struct StoredArtifact {
-    /// The blob number of its chunks.
-    pub(crate) blob: i64,
-    pub(crate) record: Record,
-    /// All bytes if they fit into one chunk, otherwise `None`. One statement reads the record and this chunk, so both
-    /// are from the same snapshot.
-    pub(crate) bytes: Option<Bytes>,
-}
+use crate::tree::NodeQueue;
 
 /// Finds the row of an artifact, without its bytes. Returns `None` if the artifact does not exist.
 pub(crate) async fn find_row(
@@ -44,179 +32,163 @@ pub(crate) async fn find_row(
     result.rows.first().map(|row| row::decode_for(row, scope, id)).transpose()
 }
 
-/// Finds an artifact, with its bytes if they fit into one chunk. Returns `None` if the artifact does not exist.
-pub(crate) async fn find_artifact(
+/// The record of an artifact, the first bytes of a range, and what is needed to read the other bytes.
+struct FirstRead {
+    record: Record,
+    /// `None` if all bytes are in the row.
+    blob: Option<Blob>,
+    /// The offset of `bytes` in the artifact.
+    start: u64,
+    /// The bytes from `start` to the end of the range or of the chunk. Empty if they are missing, or if all bytes of a
+    /// blob are requested.
+    bytes: Bytes,
+    /// The hashes in the row, and those of the group that contains `start`.
+    nodes: NodeQueue,
+}
+
+/// Returns the result of a get: the record, and the bytes of `range` as a stream. `None` as the range means all bytes.
+///
+/// One statement reads the record, the first bytes of the range and their hashes, so all are from the same snapshot. If
+/// the range ends in a later chunk, or if all bytes of a blob are requested, further statements read the other chunks
+/// while the stream is polled.
+pub(crate) async fn get(
+    pool: &Arc<Pool>,
+    handle: &Handle,
+    scope: &Scope,
+    id: &ArtifactId,
+    range: Option<ByteRange>,
+) -> Result<Option<GetResult>, StoreError> {
+    let Some(first) = read_first(pool, scope, id, range).await? else { return Ok(None) };
+    let reads_all = range.is_none();
+    let FirstRead { record, blob, start, bytes, nodes } = first;
+    let range = range.map_or(0..record.size, |range| range.resolve(record.size));
+    let read = RangeRead::new(&record, range.clone());
+    let needed = read.data();
+    let data = if needed.is_empty() {
+        ByteStream::from_bytes(Bytes::new())
+    } else if let (Some(blob), true) = (blob, reads_all) {
+        chunk_stream(Arc::clone(pool), handle.clone(), blob, Bytes::new(), needed, nodes.clone())
+    } else {
+        let end = start + bytes.len() as u64;
+        // The bytes end with the chunk, or after the range. Without chunks they end with the artifact.
+        let chunk_bytes = blob.as_ref().map_or(u64::MAX, |blob| blob.chunk_bytes);
+        let chunk_end = (start / chunk_bytes + 1).saturating_mul(chunk_bytes).min(record.size);
+        let is_whole = end == chunk_end || (needed.end <= end && end < chunk_end);
+        let offset = |position: u64| usize::try_from(position.saturating_sub(start)).unwrap_or(usize::MAX);
+        let part = offset(needed.start)..offset(needed.end.min(end));
+        if !is_whole || start > needed.start || part.start >= part.end {
+            return Err(chunk_missing_error());
+        }
+        let first = bytes.slice(part);
+        match blob {
+            Some(blob) if end < needed.end => {
+                chunk_stream(Arc::clone(pool), handle.clone(), blob, first, end..needed.end, nodes.clone())
+            }
+            _ if end < needed.end => return Err(chunk_missing_error()),
+            _ => pieces(first),
+        }
+    };
+    let stream = read.into_stream(data, nodes.into_stream());
+    Ok(Some(GetResult { record, range, stream }))
+}
+
+/// The bytes as a stream of pieces that a consumer can hash one after the other.
+fn pieces(mut bytes: Bytes) -> ByteStream {
+    use artifact_store_core::MAX_PIECE_BYTES;
+    if bytes.len() <= MAX_PIECE_BYTES {
+        return ByteStream::from_bytes(bytes);
+    }
+    ByteStream::new(
+        stream::iter(std::iter::from_fn(move || {
+            (!bytes.is_empty()).then(|| Ok(bytes.split_to(bytes.len().min(MAX_PIECE_BYTES))))
+        }))
+        .fuse(),
+    )
+}
+
+/// Reads the record and the first bytes. Returns `None` if the artifact does not exist.
+///
+/// If all bytes are requested, a short statement reads the row alone, which contains the bytes of a small artifact. For
+/// a range, the statement computes which bytes are read, because the size is not known before. It reads whole blocks of the
+/// BLAKE3 tree: `unit` is the largest size that a block of this artifact may have. The bytes end with the range or with
+/// the chunk that contains its first byte. A chunk that is needed as a whole is not copied by `substring`.
+async fn read_first(
     pool: &Pool,
     scope: &Scope,
     id: &ArtifactId,
-) -> Result<Option<StoredArtifact>, StoreError> {
-    const SQL: &str = concat!(
+    range: Option<ByteRange>,
+) -> Result<Option<FirstRead>, StoreError> {
+    const ALL: &str = concat!(
         "SELECT ",
         row::columns!(),
-        // 262144 is `CHUNK_BYTES`.
-        ", c.data FROM artifact AS a
-         LEFT JOIN chunk AS c ON c.blob = a.blob AND c.place = 0 AND a.size <= 262144
+        ", a.chunk_bytes, a.group_bytes, a.nodes AS row_nodes, NULL::bytea AS group_nodes, 0::bigint AS first,
+         a.data AS bytes FROM artifact AS a WHERE a.scope_mark = $1 AND a.id = $2"
+    );
+    const RANGE: &str = concat!(
+        "SELECT ",
+        row::columns!(),
+        ", a.chunk_bytes, a.group_bytes, a.nodes AS row_nodes, g.data AS group_nodes, s.first,
+         CASE WHEN s.first = p.place::bigint * a.chunk_bytes
+                  AND s.last >= least(a.size, (p.place::bigint + 1) * a.chunk_bytes) THEN coalesce(a.data, c.data)
+              ELSE substring(coalesce(a.data, c.data) FROM (s.first - p.place::bigint * a.chunk_bytes)::integer + 1
+                             FOR greatest(0, least(s.last - s.first, a.chunk_bytes))::integer) END AS bytes
+         FROM artifact AS a
+         CROSS JOIN LATERAL (SELECT
+             least(a.chunk_bytes, CASE WHEN a.size > 536870912 THEN 1048576 ELSE 16384 END) AS unit,
+             CASE WHEN $5::bigint IS NULL THEN least($3::bigint, a.size) ELSE greatest(a.size - $5::bigint, 0) END AS first,
+             least($4::bigint, a.size) AS last) AS r
+         CROSS JOIN LATERAL (SELECT r.first - r.first % r.unit AS first,
+             least(a.size, (r.last + r.unit - 1) / r.unit * r.unit) AS last) AS s
+         CROSS JOIN LATERAL (SELECT (s.first / a.chunk_bytes)::integer AS place) AS p
+         LEFT JOIN chunk AS c ON c.blob = a.blob AND c.place = p.place
+         LEFT JOIN chunk AS g ON g.blob = a.blob AND g.place = (-1 - s.first / a.group_bytes)::integer
          WHERE a.scope_mark = $1 AND a.id = $2"
     );
     let scope_mark = ScopeMark::of(scope);
+    let clamp = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);
+    let (start, end, suffix) = match range {
+        None => (0, i64::MAX, None),
+        Some(ByteRange::Bounded { start, end }) => (clamp(start), clamp(end), None),
+        Some(ByteRange::From(start)) => (clamp(start), i64::MAX, None),
+        Some(ByteRange::Suffix(length)) => (0, i64::MAX, Some(clamp(length))),
+    };
+    let is_large = end.saturating_sub(start) > MAX_SMALL_BYTES;
+    let statement = || {
+        let sql = if range.is_none() { ALL } else { RANGE };
+        let statement = sqlx::query(sql).bind(&scope_mark.as_bytes()[..]).bind(id.as_str());
+        if range.is_none() { statement } else { statement.bind(start).bind(end).bind(suffix) }
+    };
     let result =
-        pool.fetch_all(|| sqlx::query(SQL).bind(&scope_mark.as_bytes()[..]).bind(id.as_str())).await?;
+        if is_large { pool.fetch_all_large(statement).await? } else { pool.fetch_all(statement).await? };
     let Some(row) = result.rows.first() else { return Ok(None) };
     let ExistingRow { blob, record, .. } = row::decode_for(row, scope, id)?;
-    let bytes = if record.size <= CHUNK_BYTES as u64 {
-        // An empty artifact has no chunk, so its `data` is null.
-        let data = row::get::<Option<Vec<u8>>>(row, "data")?.unwrap_or_default();
-        if data.len() as u64 != record.size {
-            return Err(chunk_missing_error());
-        }
-        Some(Bytes::from(data))
-    } else {
-        None
+    let blob = match blob {
+        Some(number) => Some(Blob {
+            number,
+            size: record.size,
+            chunk_bytes: positive(row::get::<i32>(row, "chunk_bytes")?.into())?,
+            group_bytes: row::get::<Option<i64>>(row, "group_bytes")?.map(positive).transpose()?,
+        }),
+        None => None,
     };
-    Ok(Some(StoredArtifact { blob, record, bytes }))
-}
-
-fn chunk_missing_error() -> StoreError {
-    StoreError::corrupt("a chunk of the artifact is missing or has another length")
-}
-
-/// Reads a range of a blob, chunk by chunk.
-struct ChunkReader {
-    pool: Arc<Pool>,
-    /// The runtime on which chunks are read.
-    handle: Handle,
-    /// The blob number.
-    blob: i64,
-    /// The number of bytes in the blob.
-    size: u64,
-    /// The range of bytes that the stream has not returned yet.
-    remaining: Range<u64>,
-    /// The chunks that were read and not returned yet. The first chunk contains the next byte of the stream.
-    buffered: VecDeque<Bytes>,
-    /// The index of the first chunk that has not been requested from the server.
-    next_index: u64,
-    /// The read of the next chunks, which may have ended already. `None` before the first read, and after the last
-    /// read.
-    read_ahead: Option<ReadAheadTask>,
-}
-
-/// A task that reads the next chunks while the consumer uses the previous chunks. Dropping this value aborts the task.
-struct ReadAheadTask(JoinHandle<Result<VecDeque<Bytes>, StoreError>>);
-
-impl Drop for ReadAheadTask {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Returns the bytes `range` of the blob with the number `blob` as a stream of chunks. `size` is the number of bytes in
-/// the blob. The range must end at or before `size`. The reads are tasks on the runtime of `handle`.
-pub(crate) fn chunk_stream(
-    pool: Arc<Pool>,
-    handle: Handle,
-    blob: i64,
-    size: u64,
-    range: Range<u64>,
-) -> ByteStream {
-    let next_index = range.start / CHUNK_BYTES as u64;
-    let start = ChunkReader {
-        pool,
-        handle,
-        blob,
-        size,
-        remaining: range,
-        buffered: VecDeque::new(),
-        next_index,
-        read_ahead: None,
-    };
-    ByteStream::new(stream::try_unfold(start, |mut reader| async move {
-        Ok(reader.next().await?.map(|bytes| (bytes, reader)))
-    }))
-}
-
-impl ChunkReader {
-    /// Returns the next bytes of the stream, or `None` at the end of the range.
-    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        if self.remaining.is_empty() {
-            return Ok(None);
+    let nodes = NodeQueue::default();
+    for column in ["row_nodes", "group_nodes"] {
+        if let Some(hashes) = row::get_bytes(row, column)? {
+            nodes.push(hashes);
         }
-        if self.buffered.is_empty() {
-            let Some(mut task) = self.read_ahead.take().or_else(|| self.spawn_read_ahead()) else {
-                // All chunks were requested, but bytes of the range remain.
-                return Err(chunk_missing_error());
-            };
-            let joined = (&mut task.0).await.map_err(|error| {
-                StoreError::unavailable("the read was aborted because the runtime is shutting down")
-                    .with_source(error)
-            })?;
-            self.buffered = joined?;
-            self.read_ahead = self.spawn_read_ahead();
-        }
-        let Some(chunk) = self.buffered.pop_front() else { return Err(chunk_missing_error()) };
-        // The division rounds down to the start of the chunk.
-        let chunk_start = self.remaining.start / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
-        let end = self.remaining.end.min(chunk_start + CHUNK_BYTES as u64);
-        // Both offsets lie within one chunk, so they fit into `usize`.
-        let offset_in_chunk = |offset: u64| usize::try_from(offset - chunk_start).unwrap_or(CHUNK_BYTES);
-        let bytes = chunk.slice(offset_in_chunk(self.remaining.start)..offset_in_chunk(end));
-        self.remaining.start = end;
-        Ok(Some(bytes))
     }
-
-    /// Spawns the read of the next chunks. Returns `None` if all chunks of the range were requested.
-    ///
-    /// The read is spawned on the store's runtime, because the caller may poll the stream outside of a tokio runtime.
-    fn spawn_read_ahead(&mut self) -> Option<ReadAheadTask> {
-        let end = schema::chunk_count(self.remaining.end).min(self.next_index + CHUNKS_PER_STATEMENT);
-        let indexes = self.next_index..end;
-        self.next_index = end;
-        if indexes.is_empty() {
-            return None;
-        }
-        let read = read_chunks(Arc::clone(&self.pool), self.blob, self.size, indexes);
-        Some(ReadAheadTask(self.handle.spawn(read)))
-    }
+    let start = u64::try_from(row::get::<i64>(row, "first")?).unwrap_or(u64::MAX);
+    let bytes = row::get_bytes(row, "bytes")?.unwrap_or_default();
+    Ok(Some(FirstRead { record, blob, start, bytes, nodes }))
 }
 
-/// Reads the chunks at `indexes` of the blob with the number `blob`, and checks the length of each chunk. `size` is the
-/// number of bytes in the blob.
-async fn read_chunks(
-    pool: Arc<Pool>,
-    blob: i64,
-    size: u64,
-    indexes: Range<u64>,
-) -> Result<VecDeque<Bytes>, StoreError> {
-    let (first, end) = (schema::chunk_index(indexes.start), schema::chunk_index(indexes.end));
-    let result = pool
-        .fetch_all_large(|| {
-            sqlx::query(
-                "SELECT place, data FROM chunk WHERE blob = $1 AND place >= $2 AND place < $3 ORDER BY place",
-            )
-            .bind(blob)
-            .bind(first)
-            .bind(end)
-        })
-        .await?;
-    let mut chunks = VecDeque::with_capacity(result.rows.len());
-    let requested_chunks = indexes.end - indexes.start;
-    for (index, row) in indexes.zip(result.rows) {
-        let data: Vec<u8> = row::get(&row, "data")?;
-        let expected_length = (size - index * CHUNK_BYTES as u64).min(CHUNK_BYTES as u64);
-        let has_expected_index = row::get::<i32>(&row, "place")? == schema::chunk_index(index);
-        if !has_expected_index || data.len() as u64 != expected_length {
-            break;
-        }
-        chunks.push_back(Bytes::from(data));
-    }
-    if chunks.len() as u64 == requested_chunks {
-        return Ok(chunks);
-    }
-    // A chunk is missing or has another length. A delete removes record and chunks together. So if the record still
-    // exists, the artifact is corrupt.
-    let record = pool.fetch_all(|| sqlx::query("SELECT 1 FROM artifact WHERE blob = $1").bind(blob)).await?;
-    if record.rows.is_empty() {
-        Err(StoreError::unavailable("the artifact was deleted while it was being read"))
-    } else {
-        Err(chunk_missing_error())
+/// If more bytes than this may be read, the buffers of the connection become large.
+const MAX_SMALL_BYTES: i64 = 128 * 1024;
+
+/// A number of bytes in a row.
+fn positive(bytes: i64) -> Result<u64, StoreError> {
+    match u64::try_from(bytes) {
+        Ok(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err(StoreError::corrupt("a row of the database has an impossible size of a chunk or group")),
     }
 }

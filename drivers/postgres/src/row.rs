@@ -5,8 +5,11 @@
 //! connection.
 
 use artifact_store_core::{ArtifactId, Digest, Record, Scope, ScopeMark, StoreError};
-use sqlx::Row;
-use sqlx::postgres::{PgRow, Postgres};
+use bytes::Bytes;
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgRow, PgTypeInfo, PgValue, Postgres};
+use sqlx::{Row, Value, ValueRef};
 
 use crate::error;
 use crate::pool::Statement;
@@ -22,19 +25,11 @@ macro_rules! columns {
 pub(crate) use columns;
 
 /// The `INSERT` of a record. The commit of its transaction is the commit point. The statement returns no row if a row
-/// with this key exists. `$blob` is the SQL expression for the blob number. [`NewRow::bind`] binds the other values.
-macro_rules! insert {
-    ($blob:literal) => {
-        concat!(
-            "INSERT INTO artifact (blob, put, rank, size, scope_mark, id, tenant, user_, session, task, source, \
-             media_type, tags, digest, record_digest, record) VALUES (",
-            $blob,
-            ", $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
-             ON CONFLICT (scope_mark, id) DO NOTHING RETURNING blob"
-        )
-    };
-}
-pub(crate) use insert;
+/// with this key exists. [`NewRow::bind`] binds its values. 1048576 is `CHUNK_BYTES`.
+pub(crate) const INSERT: &str = "INSERT INTO artifact (chunk_bytes, put, rank, size, scope_mark, id, tenant, user_, \
+     session, task, source, media_type, tags, digest, record_digest, record, blob, group_bytes, nodes, data) \
+     VALUES (1048576, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
+     ON CONFLICT (scope_mark, id) DO NOTHING RETURNING true";
 
 /// The condition that selects one artifact in `artifact AS a`: the key and the plain scope. `IS NOT DISTINCT FROM` also
 /// compares a task that is null.
@@ -69,8 +64,19 @@ impl NewRow {
         Ok(Self { record, put_number: put_number.cast_signed(), json, json_digest })
     }
 
-    /// Binds the values of [`insert`] to the first 15 parameters of the statement.
-    pub(crate) fn bind<'q>(&'q self, statement: Statement<'q>) -> Statement<'q> {
+    /// The statement [`INSERT`]. `nodes` is the part of the tree that the row contains.
+    pub(crate) fn insert<'q>(&'q self, nodes: RowNodes<'q>, location: Location<'q>) -> Statement<'q> {
+        let statement = self.bind(sqlx::query(INSERT));
+        let (blob, data) = match location {
+            Location::Row(pieces) => (None, Some(Pieces(pieces))),
+            Location::Blob(blob) => (Some(blob), None),
+        };
+        // The data is bound last, so that the buffer of the values is enlarged only once.
+        statement.bind(blob).bind(nodes.group_bytes).bind(nodes.hashes).bind(data)
+    }
+
+    /// Binds the values of the record, which are the first 15 parameters of [`INSERT`].
+    fn bind<'q>(&'q self, statement: Statement<'q>) -> Statement<'q> {
         let Record { id, digest, blake3: _, size, scope, created_at, options } = &self.record;
         statement
             .bind(self.put_number)
@@ -91,11 +97,52 @@ impl NewRow {
     }
 }
 
+/// Where the bytes of a new artifact are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Location<'a> {
+    /// In the row itself. The value is the bytes, in pieces.
+    Row(&'a [Bytes]),
+    /// In the chunks of the blob with this number.
+    Blob(i64),
+}
+
+/// The hashes of a BLAKE3 tree that a row contains.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RowNodes<'a> {
+    /// The hashes of the groups, or of the blocks if there is only one group. `None` if the artifact has no tree.
+    pub(crate) hashes: Option<&'a [u8]>,
+    /// The number of bytes in a group. `None` if there is no tree, or only one group.
+    pub(crate) group_bytes: Option<i64>,
+}
+
+/// A value of type `bytea` that is in memory in several pieces. They are copied once, into the buffer of the values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pieces<'a>(pub(crate) &'a [Bytes]);
+
+impl sqlx::Type<Postgres> for Pieces<'_> {
+    fn type_info() -> PgTypeInfo {
+        <[u8] as sqlx::Type<Postgres>>::type_info()
+    }
+}
+
+impl sqlx::Encode<'_, Postgres> for Pieces<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        for piece in self.0 {
+            buffer.extend_from_slice(piece);
+        }
+        Ok(IsNull::No)
+    }
+
+    fn size_hint(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+}
+
 /// A row that was read and checked.
 #[derive(Debug)]
 pub(crate) struct ExistingRow {
-    /// The blob number of the chunks.
-    pub(crate) blob: i64,
+    /// The blob number of the chunks. `None` if the bytes are in the row.
+    pub(crate) blob: Option<i64>,
     /// The number of the put that inserted the row.
     pub(crate) put_number: i64,
     pub(crate) record: Record,
@@ -156,4 +203,31 @@ where
     T: sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
 {
     row.try_get(column).map_err(error::from_sqlx)
+}
+
+/// A value of at most this many bytes is copied out of the buffer of its connection, which then can be used again. A
+/// larger value is a part of the buffer, which is freed with it.
+const MAX_COPIED_BYTES: usize = 32 * 1024;
+
+/// Returns the value of the column `column`, which has the type `bytea`. `None` if it is null.
+///
+/// # Errors
+/// `Corrupt` if the row has no such column.
+pub(crate) fn get_bytes(row: &PgRow, column: &str) -> Result<Option<Bytes>, StoreError> {
+    /// A value that owns a part of a buffer. It is not null.
+    struct OwnedValue(PgValue);
+
+    impl AsRef<[u8]> for OwnedValue {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_ref().as_bytes().unwrap_or_default()
+        }
+    }
+
+    let value = row.try_get_raw(column).map_err(error::from_sqlx)?;
+    Ok(match value.as_bytes() {
+        // The only error is that the value is null.
+        Err(_) => None,
+        Ok(bytes) if bytes.len() <= MAX_COPIED_BYTES => Some(Bytes::copy_from_slice(bytes)),
+        Ok(_) => Some(Bytes::from_owner(OwnedValue(ValueRef::to_owned(&value)))),
+    })
 }

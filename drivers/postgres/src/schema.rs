@@ -7,16 +7,16 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::error;
 
-/// The size of a chunk in bytes. Only the last chunk of an artifact may be shorter. The chunk size is part of the
-/// layout, so a change of the chunk size needs a new schema version.
-pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
+/// The size of a chunk of a new artifact, in bytes. Only the last chunk of an artifact may be shorter. Each row contains
+/// the chunk size of its artifact. A chunk consists of whole blocks of the BLAKE3 tree, which have at most 1 MiB.
+pub(crate) const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// The maximum size of an artifact in bytes: 1 TiB.
 pub(crate) const MAX_ARTIFACT_BYTES: u64 = 1 << 40;
 
 /// The migrations, each from one schema version to the next version. The statements of a released migration are never
 /// changed.
-const MIGRATIONS: &[&str] = &[V1, V2];
+const MIGRATIONS: &[&str] = &[V1, V2, V3];
 
 const V1: &str = r#"
 -- Marks the schema as a store, and contains the schema version.
@@ -83,18 +83,32 @@ CREATE TABLE event (
 );
 ";
 
+const V3: &str = "
+-- A small artifact is stored in its row: `data` contains its bytes, `blob` is null, and it has no chunks.
+-- `nodes` contains the hashes of the groups of the BLAKE3 tree, or of the blocks if there is only one group. If there
+-- are several groups, `group_bytes` is the size of a group, and the hashes of the blocks of group n are in the chunk
+-- with the place -1 - n.
+-- The artifacts of earlier versions have chunks of 256 KiB and no tree.
+ALTER TABLE artifact
+    ADD COLUMN chunk_bytes integer NOT NULL DEFAULT 262144,
+    ADD COLUMN group_bytes bigint,
+    ADD COLUMN nodes bytea,
+    ADD COLUMN data bytea,
+    ALTER COLUMN data SET STORAGE EXTERNAL,
+    ALTER COLUMN nodes SET STORAGE EXTERNAL,
+    ALTER COLUMN record SET STORAGE MAIN,
+    ALTER COLUMN blob DROP NOT NULL,
+    DROP CONSTRAINT artifact_blob_key;
+CREATE UNIQUE INDEX artifact_by_blob ON artifact (blob) WHERE blob IS NOT NULL;
+";
+
 /// The schema version of this build: the number of migrations.
 pub(crate) fn current_version() -> i32 {
     i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX)
 }
 
-/// The number of chunks for `size` bytes.
-pub(crate) const fn chunk_count(size: u64) -> u64 {
-    size.div_ceil(CHUNK_BYTES as u64)
-}
-
 /// Converts the index of a chunk to the type of the column `place`.
-pub(crate) fn chunk_index(index: u64) -> i32 {
+pub(crate) fn place(index: u64) -> i32 {
     // Bodies are limited to MAX_ARTIFACT_BYTES, so an index always fits.
     i32::try_from(index).unwrap_or(i32::MAX)
 }
@@ -170,21 +184,30 @@ pub(crate) async fn require_current(conn: &mut PgConnection, name: &str) -> Resu
     }
 }
 
+/// Whether the schema `name` contains a store of the current version.
+///
+/// # Errors
+/// Those of [`inspect`].
+pub(crate) async fn is_current(conn: &mut PgConnection, name: &str) -> Result<bool, StoreError> {
+    Ok(inspect(conn, name).await? == SchemaState::Store(current_version()))
+}
+
 /// Migrates the schema `name` to the current version. `name` must be a valid identifier, because it becomes part of the
 /// SQL text.
 ///
 /// One transaction runs all missing migrations and sets the version number. This transaction holds an advisory lock, so
-/// that only one process migrates at a time. A schema of the current version is only inspected.
+/// that only one process migrates at a time. The migration of a large store takes longer than other statements may, and
+/// the other processes wait for it. So the server's time limits do not apply.
 pub(crate) async fn migrate(conn: &mut PgConnection, name: &str) -> Result<(), StoreError> {
-    if inspect(conn, name).await? == SchemaState::Store(current_version()) {
-        return Ok(());
-    }
-    execute(conn, "BEGIN").await?;
+    execute(conn, "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('artifact-store schema ' || $1, 0))")
         .bind(name)
         .execute(&mut *conn)
         .await
         .map_err(error::from_sqlx)?;
+    // A transaction of a process that uses the store may hold a lock on a table. The wait for it is limited, because all
+    // other processes wait behind this one.
+    execute(conn, "SET LOCAL lock_timeout TO DEFAULT").await?;
     // Another process may have migrated the schema before this process got the lock. So the schema is inspected again.
     let from_version = match inspect(conn, name).await? {
         SchemaState::Missing => {
@@ -210,3 +233,6 @@ pub(crate) async fn migrate(conn: &mut PgConnection, name: &str) -> Result<(), S
 async fn execute(conn: &mut PgConnection, sql: &'static str) -> Result<(), StoreError> {
     sqlx::raw_sql(sql).execute(conn).await.map(drop).map_err(error::from_sqlx)
 }
+
+#[cfg(test)]
+mod migration;

@@ -6,11 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use artifact_store_core::{
-    ArtifactId, ArtifactStore, Body, ByteRange, ByteStream, Capabilities, Clock, CompletedBody, GetResult,
-    Health, ListQuery, OpenBody, Page, PutOptions, PutResult, Record, Scope, StoreError, SweepMode,
-    SweepSummary, async_trait,
+    ArtifactId, ArtifactStore, Body, ByteRange, Capabilities, Clock, GetResult, Health, ListQuery, OpenBody,
+    Page, PutOptions, PutResult, Record, Scope, StoreError, SweepMode, SweepSummary, async_trait,
 };
-use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -23,8 +21,6 @@ use crate::{delete, error, list, put, read, row, sweep};
 
 /// How long the store's health is degraded after a put that failed because the server's disk was full.
 const DISK_FULL_TTL: Duration = Duration::from_mins(1);
-/// A body in memory of at most this many bytes is stored by one statement. A larger body is stored like a stream.
-const MAX_SINGLE_STATEMENT_BYTES: usize = put::CHUNKS_PER_STATEMENT * CHUNK_BYTES;
 /// A body of at most this many bytes is hashed in the calling task. A larger body is hashed on tokio's blocking pool,
 /// so that it does not delay other tasks.
 const MAX_INLINE_HASH_BYTES: usize = 128 * 1024;
@@ -97,17 +93,16 @@ impl PostgresStore {
         options: PutOptions,
     ) -> Result<PutResult, StoreError> {
         match body.open(self.capabilities.artifact_bytes_limit())? {
-            OpenBody::InMemory(body) if body.len() <= MAX_SINGLE_STATEMENT_BYTES => {
-                let (bytes, digest) = if body.len() <= MAX_INLINE_HASH_BYTES {
-                    body.finish()?
+            OpenBody::InMemory(body) if body.len() <= CHUNK_BYTES => {
+                let (bytes, completed, tree) = if body.len() <= MAX_INLINE_HASH_BYTES {
+                    body.finish_with_tree()?
                 } else {
-                    tokio::task::spawn_blocking(|| body.finish()).await.map_err(|error| {
+                    tokio::task::spawn_blocking(|| body.finish_with_tree()).await.map_err(|error| {
                         StoreError::unavailable("the runtime is shutting down").with_source(error)
                     })??
                 };
-                let completed = CompletedBody { digest, size: bytes.len() as u64 };
-                let new = NewArtifact { scope, options, completed };
-                put::put_bytes(&self.pool, &*self.clock, &new, &split_into_chunks(bytes)).await
+                let new = NewArtifact { scope, options, completed, tree };
+                put::put_bytes(&self.pool, &*self.clock, &new, &[bytes]).await
             }
             body => put::put_stream(&self.pool, &*self.clock, scope, options, body.into_stream()).await,
         }
@@ -156,21 +151,7 @@ impl ArtifactStore for PostgresStore {
         id: &ArtifactId,
         range: Option<ByteRange>,
     ) -> Result<Option<GetResult>, StoreError> {
-        let Some(read::StoredArtifact { blob, record, bytes }) =
-            read::find_artifact(&self.pool, scope, id).await?
-        else {
-            return Ok(None);
-        };
-        let range = range.map_or(0..record.size, |range| range.resolve(record.size));
-        let stream = if let Some(bytes) = bytes {
-            // The bytes fit into one chunk, so an offset fits into `usize`.
-            let to_usize = |offset: u64| usize::try_from(offset).unwrap_or(bytes.len());
-            ByteStream::from_bytes(bytes.slice(to_usize(range.start)..to_usize(range.end)))
-        } else {
-            let pool = Arc::clone(&self.pool);
-            read::chunk_stream(pool, self.handle.clone(), blob, record.size, range.clone())
-        };
-        Ok(Some(GetResult { record, range, stream }))
+        read::get(&self.pool, &self.handle, scope, id, range).await
     }
 
     async fn stat(&self, scope: &Scope, id: &ArtifactId) -> Result<Option<Record>, StoreError> {
@@ -214,13 +195,4 @@ impl ArtifactStore for PostgresStore {
         self.pool.close().await;
         Ok(())
     }
-}
-
-/// Splits `bytes` into chunks of [`CHUNK_BYTES`] without copying the bytes. The last chunk may be shorter.
-fn split_into_chunks(mut bytes: Bytes) -> Vec<Bytes> {
-    let mut chunks = Vec::with_capacity(bytes.len().div_ceil(CHUNK_BYTES));
-    while !bytes.is_empty() {
-        chunks.push(bytes.split_to(bytes.len().min(CHUNK_BYTES)));
-    }
-    chunks
 }

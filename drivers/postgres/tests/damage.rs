@@ -10,6 +10,7 @@ use artifact_store_core::{
 use common::{MIB, TestDatabase, body_stream, bytes, error_kind, gated, put, read, scope};
 use futures_util::StreamExt;
 
+/// Overwrites chunks with zeros.
 const ZEROS: &str = "UPDATE chunk SET data = decode(repeat('00', octet_length(data)), 'hex')";
 
 #[allow(clippy::unwrap_used)] // All of it is test code.
@@ -41,15 +42,19 @@ async fn outcome_after(
 async fn an_altered_shortened_or_missing_chunk_is_corrupt() {
     let db = TestDatabase::new().await;
     for (size, alteration) in [
-        (1000, ZEROS.to_owned()),
-        (3 * MIB, format!("{ZEROS} WHERE place = 11")),
-        (1000, "DELETE FROM chunk".to_owned()),
-        (1000, "UPDATE chunk SET data = substring(data FROM 2)".to_owned()),
-        (1000, r"UPDATE chunk SET data = data || '\x00'".to_owned()),
-        (3 * MIB, "DELETE FROM chunk WHERE place = 11".to_owned()),
-        (3 * MIB, "DELETE FROM chunk WHERE place = 1".to_owned()),
-        (3 * MIB, "UPDATE chunk SET place = 100 WHERE place = 5".to_owned()),
-        (3 * MIB, "UPDATE chunk SET data = substring(data FROM 2) WHERE place = 3".to_owned()),
+        (1000, ZEROS.replace("chunk", "artifact")),
+        (3 * MIB, format!("{ZEROS} WHERE place = 2")),
+        (1000, "UPDATE artifact SET data = NULL".to_owned()),
+        (1000, "UPDATE artifact SET data = substring(data FROM 2)".to_owned()),
+        (1000, r"UPDATE artifact SET data = data || '\x00'".to_owned()),
+        (3 * MIB, "DELETE FROM chunk WHERE place = 2".to_owned()),
+        (3 * MIB, "DELETE FROM chunk WHERE place = 0".to_owned()),
+        (3 * MIB, "UPDATE chunk SET place = 100 WHERE place = 1".to_owned()),
+        (3 * MIB, "UPDATE chunk SET data = substring(data FROM 2) WHERE place = 1".to_owned()),
+        (3 * MIB, r"UPDATE chunk SET data = data || '\x00' WHERE place = 2".to_owned()),
+        (3 * MIB, "UPDATE artifact SET chunk_bytes = 262144".to_owned()),
+        (3 * MIB, "UPDATE artifact SET group_bytes = 2 * group_bytes".to_owned()),
+        (3 * MIB, "DELETE FROM chunk WHERE place = -2".to_owned()),
     ] {
         let (read, stat) = outcome_after(&db, &alteration, size).await;
         assert_eq!(error_kind(read), ErrorKind::Corrupt, "{alteration}");
@@ -268,7 +273,7 @@ async fn a_range_has_the_right_bytes_of_the_right_chunks() {
     let store = gated(db.open().await);
     let all = bytes(1, 3 * MIB + 77);
     let record = store.put(&scope(), body_stream(&all), PutOptions::default()).await.unwrap().record;
-    let chunk = 256 * 1024_u64;
+    let chunk = MIB as u64;
     let end = all.len() as u64;
     for (start, end) in [
         (0, 1),
@@ -277,6 +282,8 @@ async fn a_range_has_the_right_bytes_of_the_right_chunks() {
         (chunk, 2 * chunk),
         (5, 3 * chunk + 5),
         (chunk + 1, 9 * chunk),
+        (2 * chunk + 20_000, 2 * chunk + 20_001),
+        (0, end),
         (end - 1, end),
         (end - 78, end),
         (end, end),
@@ -284,8 +291,65 @@ async fn a_range_has_the_right_bytes_of_the_right_chunks() {
         let range = ByteRange::from(start..end);
         let get = store.get(&scope(), &record.id, Some(range)).await.unwrap().unwrap();
         let got = get.stream.collect_bytes(u64::MAX).await.unwrap();
-        assert_eq!(got, all.slice(usize::try_from(start).unwrap()..usize::try_from(end).unwrap()));
+        let end = usize::try_from(end).unwrap().min(all.len());
+        assert_eq!(got, all.slice(usize::try_from(start).unwrap()..end));
     }
+    store.close().await.unwrap();
+    db.drop_schema().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_is_found_by_a_whole_read_and_by_a_range() {
+    let db = TestDatabase::new().await;
+    let store = gated(db.open().await);
+    let flip = |table: &str, column: &str, byte: usize, condition: &str| {
+        format!(
+            "UPDATE {table} SET {column} = set_byte({column}, {byte}, get_byte({column}, {byte}) # 1) {condition}"
+        )
+    };
+    for (size, alteration, range) in [
+        // A body that is compared as a whole, one of one group, and one of four groups.
+        (1000, flip("artifact", "data", 500, ""), 10..20),
+        (MIB, flip("artifact", "data", 700_000, ""), 700_100..700_101),
+        (MIB, flip("artifact", "nodes", 32 * 5 + 1, ""), 10..20),
+        (3 * MIB + 77, flip("chunk", "data", 700_000, "WHERE place = 1"), MIB + 700_100..MIB + 700_101),
+        (3 * MIB + 77, flip("chunk", "data", 76, "WHERE place = 3"), 3 * MIB..3 * MIB + 1),
+        (3 * MIB + 77, flip("artifact", "nodes", 32 + 1, ""), 10..20),
+        (3 * MIB + 77, flip("chunk", "data", 3, "WHERE place = -2"), MIB + 900_000..MIB + 900_001),
+        (3 * MIB + 77, flip("chunk", "data", 3, "WHERE place = -3"), MIB..2 * MIB + 1),
+    ] {
+        let record = put(&*store, &bytes(1, size)).await;
+        let whole_range = ByteRange::from(0..size as u64);
+        let range = ByteRange::from(range.start as u64..range.end as u64);
+        for range in [None, Some(whole_range), Some(range)] {
+            let read = async || match store.get(&scope(), &record.id, range).await {
+                Ok(get) => get.unwrap().stream.collect_bytes(u64::MAX).await,
+                Err(error) => Err(error),
+            };
+            read().await.unwrap();
+            assert_eq!(db.execute(&alteration).await, 1, "{alteration}");
+            assert_eq!(error_kind(read().await), ErrorKind::Corrupt, "{alteration} {range:?}");
+            // The same bit again.
+            db.execute(&alteration).await;
+        }
+        assert!(store.delete(&scope(), &record.id).await.unwrap());
+        assert_eq!(db.residue().await, Vec::<String>::new());
+    }
+    store.close().await.unwrap();
+    db.drop_schema().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_counts_an_orphan_once_that_takes_several_statements() {
+    let db = TestDatabase::new().await;
+    let store = db.open().await;
+    db.execute("INSERT INTO chunk SELECT 1000000, n, 'ab' FROM generate_series(-40, 1999) AS n").await;
+    db.execute("INSERT INTO chunk VALUES (1000001, 0, 'c')").await;
+    for mode in [SweepMode::DryRun, SweepMode::Delete] {
+        let swept = store.sweep(mode).await.unwrap();
+        assert_eq!((swept.leftovers, swept.bytes), (2, Some(4081)));
+    }
+    assert_eq!(db.count("SELECT count(*) FROM chunk").await, 0);
     store.close().await.unwrap();
     db.drop_schema().await;
 }

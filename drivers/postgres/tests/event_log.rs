@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use artifact_store_backends::{Postgres, Proxy, ProxyMode};
-use artifact_store_core::{ArtifactStore, Bytes, ErrorKind, EventLog, LogPage, NewEntry};
+use artifact_store_core::{Bytes, ErrorKind, EventLog, LogPage, NewEntry};
 use artifact_store_postgres::PostgresEventLog;
 use common::{SECOND, TestDatabase, error_kind};
 use tokio::time::timeout;
@@ -55,6 +55,30 @@ async fn entries_are_numbered_from_one_in_their_order() {
     assert_eq!((page.last, sequences_and_bytes(&page)), (3, vec![(2, "5".into())]));
     assert_eq!(log.read(u64::MAX, 1).await.unwrap(), LogPage { last: 3, entries: Vec::new() });
     log.close().await;
+    db.drop_schema().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn racing_appends_of_one_entry_all_succeed_and_store_it_once() {
+    let db = TestDatabase::new().await;
+    let logs = [open(&db).await, open(&db).await, open(&db).await, open(&db).await];
+    for round in 1..=40 {
+        let appends: Vec<_> = logs
+            .iter()
+            .map(|log| {
+                let log = Arc::clone(log);
+                tokio::spawn(async move { log.append(&[entry(2 * round), entry(2 * round + 1)]).await })
+            })
+            .collect();
+        for append in appends {
+            assert_eq!(append.await.unwrap().unwrap(), 2 * round);
+        }
+    }
+    let page = logs[0].read(0, 1000).await.unwrap();
+    assert_eq!((page.last, page.entries.len()), (80, 80));
+    for log in logs {
+        log.close().await;
+    }
     db.drop_schema().await;
 }
 
@@ -212,23 +236,6 @@ async fn a_dropped_call_of_wait_for_entries_loses_no_notification() {
         assert_eq!(read_when_notified(&log, round).await.last, round + 1);
         assert!(started.elapsed() < 2 * SECOND);
     }
-    log.close().await;
-    db.drop_schema().await;
-}
-
-#[tokio::test]
-async fn a_schema_of_version_1_gets_the_event_log_and_keeps_its_artifacts() {
-    let db = TestDatabase::new().await;
-    let store = common::gated(db.open().await);
-    let record = common::put(&*store, &common::bytes(1, 100)).await;
-    store.close().await.unwrap();
-    db.execute("DROP TABLE event, event_count; UPDATE artifact_store_version SET version = 1").await;
-    let log = open(&db).await;
-    log.append(&[entry(1)]).await.unwrap();
-    assert_eq!(log.read(0, 1).await.unwrap().last, 1);
-    let store = common::gated(db.open().await);
-    assert_eq!(common::read(&*store, &record).await.unwrap(), Some(common::bytes(1, 100)));
-    store.close().await.unwrap();
     log.close().await;
     db.drop_schema().await;
 }

@@ -223,7 +223,11 @@ async fn a_store_whose_server_has_a_full_disk_is_degraded_until_a_put_succeeds()
          $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$",
     )
     .await;
-    db.execute("CREATE TRIGGER full_disk BEFORE INSERT ON chunk EXECUTE FUNCTION full_disk()").await;
+    for table in ["artifact", "chunk"] {
+        let trigger =
+            format!("CREATE TRIGGER full_disk BEFORE INSERT ON {table} EXECUTE FUNCTION full_disk()");
+        db.execute(&trigger).await;
+    }
     for body in [Body::from_bytes(bytes(2, 10)), common::body_stream(&bytes(3, 3 * common::MIB))] {
         let (kind, message) = error_message(store.put(&scope(), body, PutOptions::default()).await);
         assert_eq!(kind, ErrorKind::Unavailable);
@@ -233,7 +237,7 @@ async fn a_store_whose_server_has_a_full_disk_is_degraded_until_a_put_succeeds()
         assert!(health.detail.unwrap().contains("disk was full"));
     }
     assert_eq!(read(&store, &record).await.unwrap(), Some(bytes(1, 10)));
-    db.execute("DROP TRIGGER full_disk ON chunk").await;
+    db.execute("DROP TRIGGER full_disk ON artifact").await;
     put(&store, &bytes(2, 10)).await;
     assert_eq!(store.health().await.unwrap().status, HealthStatus::Ready);
     store.close().await.unwrap();

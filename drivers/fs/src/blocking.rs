@@ -101,9 +101,8 @@ impl<T: Send + 'static> Drop for BlockingTask<T> {
         // `abort` stops the task only if the task has not started yet. Tokio then drops the closure of the task on the
         // blocking pool.
         task.abort();
-        // The handle of a task that has ended owns the result. If the task ends after this check, then it either drops the
-        // result itself, or it ended too early to see that it was cancelled. In any case the handle is dropped on the
-        // blocking pool. While a permit is available, `close` waits for that.
+        // The handle of a task that has ended owns the result, so the handle is dropped on the blocking pool. If a permit
+        // is available, `close` waits for that.
         if let Ok(runtime) = Handle::try_current() {
             let permit = Arc::clone(&self.permits).try_acquire_owned();
             drop(runtime.spawn_blocking(move || {

@@ -2,9 +2,7 @@
 //!
 //! This module must never insert an artifact before its whole body is received and hashed.
 
-use artifact_store_core::{
-    ArtifactId, Digest, InMemoryBody, OpenBody, PutOptions, PutResult, Record, Scope, StoreError,
-};
+use artifact_store_core::{ArtifactId, Digest, OpenBody, PutOptions, PutResult, Record, Scope, StoreError};
 use bytes::Bytes;
 
 use crate::blocking::run_blocking;
@@ -17,6 +15,9 @@ const SEGMENT_BYTES: usize = 1024 * 1024;
 /// A body that is in memory and has at most this many bytes is hashed on the async thread. This takes up to about 70
 /// µs. Moving the work to the blocking pool would take about as long.
 const INLINE_HASH_BYTES: usize = 128 * 1024;
+/// A longer body that is in memory is hashed on the async thread in pieces, between which other tasks run, up to this many
+/// bytes. For a longer one the way to the blocking pool takes little of the time.
+const PIECEWISE_HASH_BYTES: usize = 4 * 1024 * 1024;
 
 /// The bytes of a body that was read to its end.
 pub(crate) struct ReceivedBody {
@@ -25,13 +26,22 @@ pub(crate) struct ReceivedBody {
     size: u64,
 }
 
+impl ReceivedBody {
+    fn in_memory((bytes, digest): (Bytes, Digest)) -> Self {
+        let size = bytes.len() as u64;
+        Self { bytes: Segments::One(bytes), digest, size }
+    }
+}
+
 /// Reads a body. Returns `body` if this takes longer than the thread of an executor may be blocked.
 ///
 /// # Errors
 /// The errors of the body.
 pub(crate) fn receive_at_once(body: OpenBody) -> Result<Result<ReceivedBody, OpenBody>, StoreError> {
     match body {
-        OpenBody::InMemory(body) if body.len() <= INLINE_HASH_BYTES => receive_in_memory(body).map(Ok),
+        OpenBody::InMemory(body) if body.len() <= INLINE_HASH_BYTES => {
+            Ok(Ok(ReceivedBody::in_memory(body.finish()?)))
+        }
         body => Ok(Err(body)),
     }
 }
@@ -42,7 +52,10 @@ pub(crate) fn receive_at_once(body: OpenBody) -> Result<Result<ReceivedBody, Ope
 /// The errors of the body.
 pub(crate) async fn receive(body: OpenBody) -> Result<ReceivedBody, StoreError> {
     match body {
-        OpenBody::InMemory(body) => run_blocking(|| receive_in_memory(body)).await,
+        OpenBody::InMemory(body) if body.len() <= PIECEWISE_HASH_BYTES => {
+            body.finish_in_pieces().await.map(ReceivedBody::in_memory)
+        }
+        OpenBody::InMemory(body) => run_blocking(|| body.finish()).await.map(ReceivedBody::in_memory),
         OpenBody::Stream(mut stream) => {
             let mut segments = Vec::new();
             while let Some(segment) = stream.next_chunk(SEGMENT_BYTES).await? {
@@ -56,12 +69,6 @@ pub(crate) async fn receive(body: OpenBody) -> Result<ReceivedBody, StoreError> 
             Ok(ReceivedBody { bytes, digest: completed.digest, size: completed.size })
         }
     }
-}
-
-fn receive_in_memory(body: InMemoryBody) -> Result<ReceivedBody, StoreError> {
-    let (bytes, digest) = body.finish()?;
-    let size = bytes.len() as u64;
-    Ok(ReceivedBody { bytes: Segments::One(bytes), digest, size })
 }
 
 /// Stores a body as an artifact of `scope`. If the artifact already exists, returns the existing record.

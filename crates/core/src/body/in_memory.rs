@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::constraints::{BodyConstraints, CompletedBody};
-use super::stream::{BodyStream, MAX_PIECE_BYTES};
+use super::stream::{BodyStream, MAX_PIECE_BYTES, yield_now};
 use crate::digest::{Digest, Hasher};
 use crate::error::StoreError;
 use crate::tree::{HashTree, MAX_BYTES_WITHOUT_TREE, MIN_BLOCK_BYTES, TreeHasher};
@@ -41,6 +41,25 @@ impl InMemoryBody {
     /// [`DigestMismatch`](crate::ErrorKind::DigestMismatch).
     pub fn finish(self) -> Result<(Bytes, Digest), StoreError> {
         let completed = self.constraints.complete(Digest::of(&self.bytes), self.bytes.len() as u64)?;
+        Ok((self.bytes, completed.digest))
+    }
+
+    /// As [`finish`](Self::finish), on an async thread: yields to the executor after each [`MAX_PIECE_BYTES`]. For bodies
+    /// of a few MiB this takes less time than moving the work to another thread.
+    ///
+    /// Cancel-safe: a dropped call has no effect.
+    ///
+    /// # Errors
+    /// [`DigestMismatch`](crate::ErrorKind::DigestMismatch).
+    pub async fn finish_in_pieces(self) -> Result<(Bytes, Digest), StoreError> {
+        let mut hasher = Hasher::new();
+        for (number, piece) in self.bytes.chunks(MAX_PIECE_BYTES).enumerate() {
+            if number > 0 {
+                yield_now().await;
+            }
+            hasher.update(piece);
+        }
+        let completed = self.constraints.complete(hasher.finish(), self.bytes.len() as u64)?;
         Ok((self.bytes, completed.digest))
     }
 

@@ -168,16 +168,7 @@ impl BodyStream {
         self.pieces_since_yield += 1;
         if self.pieces_since_yield >= PIECES_PER_YIELD {
             self.pieces_since_yield = 0;
-            let mut has_yielded = false;
-            poll_fn(|cx| {
-                if has_yielded {
-                    return Poll::Ready(());
-                }
-                has_yielded = true;
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            })
-            .await;
+            yield_now().await;
         }
     }
 
@@ -255,6 +246,20 @@ impl BodyStream {
             _ => Err(StoreError::backend("the driver finished a body that it had not read to its end")),
         }
     }
+}
+
+/// Lets the executor run other tasks.
+pub(super) async fn yield_now() {
+    let mut has_yielded = false;
+    poll_fn(|cx| {
+        if has_yielded {
+            return Poll::Ready(());
+        }
+        has_yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// The error of a put whose body's source failed with `error`. If `error` is a [`StoreError`], it is returned

@@ -1,6 +1,8 @@
 //! Bodies are hashed, limited and split while they are read.
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
+use std::task::{Context, Poll, Waker};
+
 use artifact_store_core::{
     Body, BodyStream, BoxError, Bytes, Digest, ErrorKind, InMemoryBody, MAX_PIECE_BYTES, OpenBody,
     StoreError, TreeHasher,
@@ -34,9 +36,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 #[test]
 fn a_known_length_over_the_limit_is_refused_before_a_byte_is_read() {
-    let unread = stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, BoxError>>> {
-        panic!("a byte was read")
-    });
+    let unread = stream::poll_fn(|_| -> Poll<Option<Result<Bytes, BoxError>>> { panic!("a byte was read") });
     let body = Body::from_stream(unread).with_length(11).with_limit(10);
     assert_eq!(open_stream(body).unwrap_err().kind(), ErrorKind::TooLarge { limit: 10 });
     let in_memory = Body::from("eleven bytes").with_limit(11);
@@ -259,4 +259,25 @@ fn a_driver_may_compute_the_tree_of_a_stream_itself_but_only_of_all_bytes() {
             Err(error) => assert_eq!((error.kind(), skipped), (ErrorKind::Backend, 1)),
         }
     }
+}
+
+#[test]
+fn a_body_in_memory_yields_between_the_pieces_that_it_hashes() {
+    let bytes = vec![7; 2 * MAX_PIECE_BYTES + 1];
+    let open = |digest| match Body::from_bytes(bytes.clone()).with_digest(digest).open(u64::MAX).unwrap() {
+        OpenBody::InMemory(body) => body,
+        OpenBody::Stream(_) => panic!("bytes in memory are a stream"),
+    };
+    let mut future = Box::pin(open(Digest::of(&bytes)).finish_in_pieces());
+    let mut context = Context::from_waker(Waker::noop());
+    let mut yields = 0;
+    let finished = loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(finished) => break finished.unwrap(),
+            Poll::Pending => yields += 1,
+        }
+    };
+    assert_eq!((finished.0.as_ref(), finished.1, yields), (bytes.as_slice(), Digest::of(&bytes), 2));
+    let refused = run(open(Digest::of(b"other")).finish_in_pieces()).unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::DigestMismatch { .. }), "{refused}");
 }

@@ -49,8 +49,8 @@
 //!
 //! Reads use a small pool of connections. A record, and with it the bytes of an artifact of at most 64 KiB, is read on the
 //! calling task: from memory this takes microseconds, and the way to another thread and back takes longer. If no connection
-//! is idle, if the database is locked, or if one of these reads took longer than 2 ms, as on a slow disk, such reads run on
-//! the blocking pool of the runtime, for the next 250 ms after a slow one. Listings and longer bytes always do. Bytes are
+//! is idle, or if the database is locked, such a read runs on the blocking pool of the runtime. After several reads of more
+//! than 2 ms, as on a slow disk, all of them do for 250 ms. Listings and longer bytes always do. Bytes are
 //! read 512 KiB at a time, and a stream reads the next ones while its consumer handles the last chunk. No statement stays
 //! open while a consumer is slow, because an open statement would block checkpoints of the log. If a read is dropped, its
 //! statement ends within a millisecond.

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
@@ -27,10 +27,14 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The number of steps of SQLite's virtual machine between two calls of the progress handler. The handler ends an
 /// abandoned statement. These steps take less than 1 ms.
 const PROGRESS_STEPS: i32 = 4096;
-/// If a read on a task took longer than this, its pages were not in memory: the disk is the bottleneck.
+/// If a read on a task took longer than this, its pages were not in memory, or the system gave the thread's processor to
+/// another thread. One such read shows nothing. Several of them show that the disk is the bottleneck.
 const SLOW_READ: Duration = Duration::from_millis(2);
-/// After a slow read, reads run on the blocking pool for this long, so that a slow disk does not stop the tasks of a
-/// runtime.
+/// Each slow read adds this number to a score, and each other read subtracts 1.
+const SLOW_READ_SCORE: u32 = 16;
+/// If the score reaches this number, after four slow reads or a few more, a slow period begins.
+const SLOW_PERIOD_SCORE: u32 = 64;
+/// In a slow period, reads run on the blocking pool, so that a slow disk does not stop the tasks of a runtime.
 const SLOW_PERIOD: Duration = Duration::from_millis(250);
 /// The longest delay between two attempts to get a lock of the database.
 const MAX_LOCK_DELAY: Duration = Duration::from_millis(25);
@@ -46,6 +50,8 @@ pub(crate) struct ReaderPool {
     idle: Mutex<Vec<PoolEntry>>,
     closed: AtomicBool,
     opened_at: Instant,
+    /// The score of slow reads; see [`SLOW_READ_SCORE`].
+    slow_score: AtomicU32,
     /// The end of the current [`SLOW_PERIOD`], in milliseconds since `opened_at`.
     slow_until: AtomicU64,
 }
@@ -113,12 +119,13 @@ impl ReaderPool {
             idle: Mutex::new(vec![first]),
             closed: AtomicBool::new(false),
             opened_at: Instant::now(),
+            slow_score: AtomicU32::new(0),
             slow_until: AtomicU64::new(0),
         })
     }
 
     /// Runs a read that takes microseconds if its pages are in memory, on the current thread. Returns `None` if it must
-    /// run on the blocking pool: if no connection is idle, a recent read was slow, or the database is locked.
+    /// run on the blocking pool: if no connection is idle, recent reads were slow, or the database is locked.
     pub(crate) fn try_run_inline<T>(
         self: &Arc<Self>,
         read: impl FnOnce(&Connection) -> Result<T, DbError>,
@@ -137,14 +144,29 @@ impl ReaderPool {
         let connection = PooledConnection { pool: Arc::clone(self), entry: Some(entry), _permit: permit };
         let result = connection.entry.as_ref().map(|entry| read(&entry.conn))?;
         drop(connection);
-        if started.elapsed() >= SLOW_READ {
-            let period = u64::try_from(SLOW_PERIOD.as_millis()).unwrap_or(u64::MAX);
-            self.slow_until.store(now.saturating_add(period), Ordering::Relaxed);
-        }
+        self.record_duration(started.elapsed(), now);
         match result {
             // The blocking pool may wait for the lock.
             Err(error) if error.is_busy() => None,
             result => Some(result.map_err(StoreError::from)),
+        }
+    }
+
+    /// Updates the score after a read on a task, and begins a slow period if there were several slow reads. `now` is in
+    /// milliseconds since `opened_at`.
+    fn record_duration(&self, duration: Duration, now: u64) {
+        // If two threads update the score at once, one update may be lost. This does not matter.
+        let score = self.slow_score.load(Ordering::Relaxed);
+        if duration < SLOW_READ {
+            if score > 0 {
+                self.slow_score.store(score - 1, Ordering::Relaxed);
+            }
+        } else if score + SLOW_READ_SCORE < SLOW_PERIOD_SCORE {
+            self.slow_score.store(score + SLOW_READ_SCORE, Ordering::Relaxed);
+        } else {
+            self.slow_score.store(0, Ordering::Relaxed);
+            let period = u64::try_from((duration + SLOW_PERIOD).as_millis()).unwrap_or(u64::MAX);
+            self.slow_until.store(now.saturating_add(period), Ordering::Relaxed);
         }
     }
 
@@ -309,5 +331,44 @@ impl Drop for PooledConnection {
             entry.reader.is_inline.store(false, Ordering::Relaxed);
             self.pool.lock_idle().push(entry);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SqliteConfig;
+
+    #[test]
+    fn several_slow_reads_in_a_row_send_further_reads_to_the_blocking_pool_for_a_while() {
+        let options = ConnectOptions::writer(&SqliteConfig::memory(), None);
+        let conn = options.connect().unwrap();
+        let pool = Arc::new(ReaderPool::new(options, 1, conn).unwrap());
+        let runs_inline = || pool.try_run_inline(|_| Ok(())).is_some();
+        for _ in 0..3 {
+            assert!(runs_inline());
+            pool.record_duration(SLOW_READ, 0);
+        }
+        assert!(runs_inline(), "three slow reads are not enough");
+        for _ in 0..2 {
+            pool.record_duration(SLOW_READ, 0);
+        }
+        assert!(!runs_inline());
+        pool.slow_until.store(0, Ordering::Relaxed);
+        assert!(runs_inline());
+    }
+
+    #[test]
+    fn a_slow_read_now_and_then_changes_nothing() {
+        let options = ConnectOptions::writer(&SqliteConfig::memory(), None);
+        let conn = options.connect().unwrap();
+        let pool = Arc::new(ReaderPool::new(options, 1, conn).unwrap());
+        for _ in 0..100 {
+            pool.record_duration(SLOW_READ, 0);
+            for _ in 0..100 {
+                pool.record_duration(Duration::ZERO, 0);
+            }
+        }
+        assert!(pool.try_run_inline(|_| Ok(())).is_some());
     }
 }

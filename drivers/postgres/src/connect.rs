@@ -100,10 +100,9 @@ fn connect_options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreErr
         ("idle_in_transaction_session_timeout", millis(IDLE_IN_TRANSACTION_TIMEOUT)),
         ("default_transaction_isolation", "read committed".to_owned()),
         ("client_min_messages", "warning".to_owned()),
-        // With the next four settings, a page of a listing is a scan of one index, whatever the server's statistics
-        // are.
+        // With the next three settings, a page of a listing is a scan of one index, whatever the server's statistics
+        // are, and candidates come from the filter index.
         ("enable_seqscan", "off".to_owned()),
-        ("enable_bitmapscan", "off".to_owned()),
         ("enable_sort", "off".to_owned()),
         ("enable_incremental_sort", "off".to_owned()),
         // All plans are the same for all values, so no statement is planned twice on a connection.

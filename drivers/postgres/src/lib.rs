@@ -12,6 +12,10 @@
 //! one scope, the scope mark is the first column, because it is the same in all rows of the scope. Texts are ordered by
 //! bytes (`COLLATE "C"`), as in the core.
 //!
+//! One more index, the filter index, contains tenant, tags, source, media type and size. A listing with a filter first
+//! walks over 1000 records. If fewer than 10 of them match, it reads the records that the filter index finds, at most
+//! 10 000, and sorts them. Otherwise it continues the walk.
+//!
 //! The row of an artifact of at most 1 MiB also contains its bytes. The bytes of a larger artifact are split into chunks
 //! of 1 MiB, one row each in the table `chunk`. PostgreSQL stores them uncompressed (`STORAGE EXTERNAL`), so that a
 //! statement can read a part of them. All chunks of an artifact have the same blob number. Blob numbers come from a
@@ -21,6 +25,10 @@
 //! of the blocks if there is only one group. If there are several groups, the hashes of the blocks of each group are a
 //! further row of the table `chunk`. So one statement reads a record, the first bytes of a range, and the hashes to check
 //! them. Artifacts of the schema versions 1 and 2 have chunks of 256 KiB and no tree.
+//!
+//! The totals of listings without a filter come from counters of each scope, session, user and tenant. A trigger appends
+//! a row to the table `artifact_delta` for each artifact that is inserted or deleted, so puts do not wait for each other.
+//! A total adds these rows to a counter, in one snapshot. From time to time they are moved into the counters.
 //!
 //! The table `artifact_store_version` marks the schema as a store and contains the schema version. A schema of another
 //! application or of a newer build is rejected before anything is written. An older schema is migrated in one
@@ -91,8 +99,9 @@
 //! The store has the flag `shared`. It also has the flag `durable` if the option `synchronous_commit` is `on`, and the
 //! server's settings `fsync` and `full_page_writes` are on when the store is opened. If the option is `on`, the
 //! sessions of the store use the server's own value of `synchronous_commit`, or `on` if the server's value is `off`.
-//! Presigning is not supported. An artifact has at most 1 TiB, or `max_artifact_bytes` if that is less. Filters have no
-//! index. So a listing whose filter matches few records scans all records of the scopes that it covers.
+//! Presigning is not supported. An artifact has at most 1 TiB, or `max_artifact_bytes` if that is less. The filter
+//! index does not know users, sessions and parameters of media types, so it finds also the records of other sessions of
+//! the tenant. A filter by several fields needs only one that matches few records.
 //!
 //! The encoding of the database must be UTF-8. The server must be the primary, because a standby lags behind. If a
 //! server becomes read-only, reads still work and the health is degraded. The role needs privileges on its schema, and
@@ -114,6 +123,7 @@ mod audit;
 mod chunks;
 mod config;
 mod connect;
+mod counts;
 mod delete;
 mod error;
 mod event_log;

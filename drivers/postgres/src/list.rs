@@ -11,21 +11,26 @@ use artifact_store_core::{
 use sqlx::AssertSqlSafe;
 
 use crate::pool::{Pool, Statement};
-use crate::row;
+use crate::{counts, row};
 
 /// Returns a page of `query`, with the total if the query asks for it.
 pub(crate) async fn list(pool: &Pool, query: &ListQuery) -> Result<Page, StoreError> {
     let position = query.position()?;
     let limit = query.limit() as usize;
-    let page = page_query(query, position);
-    let fetched = pool.fetch_all(|| page.statement()).await?.rows;
+    let fetched = filter_index::page(pool, query, position).await?;
     let has_next_page = fetched.len() > limit;
     let rows: Vec<Record> = fetched
         .iter()
         .take(limit)
         .map(|row| row::decode(row).map(|existing| existing.record))
         .collect::<Result<_, _>>()?;
-    let total = if query.counts_total() { Some(count(pool, query).await?) } else { None };
+    let total = if !query.counts_total() {
+        None
+    } else if let Some(key) = counts::counter_key(query) {
+        Some(counts::total(pool, &key).await?)
+    } else {
+        Some(count(pool, query).await?)
+    };
     Ok(Page::new(query, rows, total, has_next_page))
 }
 
@@ -44,6 +49,7 @@ enum BindValue {
     Bytes(Vec<u8>),
     TextArray(Vec<String>),
     BytesArray(Vec<Vec<u8>>),
+    IntArray(Vec<i32>),
 }
 
 /// Builds the text of a statement and collects its values. [`statement`](Self::statement) may be called several times,
@@ -88,6 +94,7 @@ impl SqlBuilder {
             BindValue::Bytes(bytes) => statement.bind(bytes),
             BindValue::TextArray(texts) => statement.bind(texts),
             BindValue::BytesArray(list) => statement.bind(list),
+            BindValue::IntArray(numbers) => statement.bind(numbers),
         })
     }
 }
@@ -97,34 +104,44 @@ impl SqlBuilder {
 fn page_query(query: &ListQuery, position: Option<&Position>) -> SqlBuilder {
     let index = ListIndex::for_pattern(query.pattern());
     let mut sql = SqlBuilder::new(concat!("SELECT ", row::columns!(), " FROM artifact AS a"));
-    push_where_clause(&mut sql, &index, query);
-    if let Some(Position { created_at, id, scope_mark }) = position {
-        // The rank is the negated time.
-        let rank = -created_at.as_micros();
-        if let ListIndex::Scope(_) = index {
-            // The scope mark is the same in all rows of one scope, so it is not compared.
-            sql.push(" AND (a.rank, a.id) > (").bind_int(rank).push(", ").bind_text(id.as_str()).push(")");
-        } else {
-            sql.push(" AND (a.rank, a.id, a.scope_mark) > (")
-                .bind_int(rank)
-                .push(", ")
-                .bind_text(id.as_str());
-            sql.push(", ").bind(BindValue::Bytes(scope_mark.as_bytes().to_vec())).push(")");
-        }
+    push_scope(&mut sql, &index, query.pattern());
+    push_created(&mut sql, query.filter());
+    push_filters(&mut sql, query.filter());
+    push_position(&mut sql, &index, position);
+    push_order(&mut sql, &index);
+    sql.bind_int(i64::from(query.limit()) + 1);
+    sql
+}
+
+/// Adds the condition that a row is after `position`.
+fn push_position(sql: &mut SqlBuilder, index: &ListIndex, position: Option<&Position>) {
+    let Some(Position { created_at, id, scope_mark }) = position else { return };
+    // The rank is the negated time.
+    let rank = -created_at.as_micros();
+    if let ListIndex::Scope(_) = index {
+        // The scope mark is the same in all rows of one scope, so it is not compared.
+        sql.push(" AND (a.rank, a.id) > (").bind_int(rank).push(", ").bind_text(id.as_str()).push(")");
+    } else {
+        sql.push(" AND (a.rank, a.id, a.scope_mark) > (").bind_int(rank).push(", ").bind_text(id.as_str());
+        sql.push(", ").bind(BindValue::Bytes(scope_mark.as_bytes().to_vec())).push(")");
     }
+}
+
+/// Adds the order of listings, and the keyword before the limit.
+fn push_order(sql: &mut SqlBuilder, index: &ListIndex) {
     // The index for one scope ends with the id, so the scope mark is omitted from the order.
     sql.push(match index {
         ListIndex::Scope(_) => " ORDER BY a.rank, a.id LIMIT ",
         _ => " ORDER BY a.rank, a.id, a.scope_mark LIMIT ",
     });
-    sql.bind_int(i64::from(query.limit()) + 1);
-    sql
 }
 
 /// Builds the statement that counts all rows of a listing.
 fn count_query(query: &ListQuery) -> SqlBuilder {
     let mut sql = SqlBuilder::new("SELECT count(*) AS count FROM artifact AS a");
-    push_where_clause(&mut sql, &ListIndex::for_pattern(query.pattern()), query);
+    push_scope(&mut sql, &ListIndex::for_pattern(query.pattern()), query.pattern());
+    push_created(&mut sql, query.filter());
+    push_filters(&mut sql, query.filter());
     sql
 }
 
@@ -161,17 +178,16 @@ impl ListIndex {
     }
 }
 
-/// Adds the `WHERE` clause: the conditions on the scope, then the filters of `query`.
-fn push_where_clause(sql: &mut SqlBuilder, index: &ListIndex, query: &ListQuery) {
+/// Adds the `WHERE` clause with the conditions on the scope.
+fn push_scope(sql: &mut SqlBuilder, index: &ListIndex, pattern: &ScopePattern) {
     sql.push(" WHERE TRUE");
     if let ListIndex::Scope(scope_mark) = index {
         // The scope mark is the only condition on the scope. With further conditions, the server might choose another
         // index. `row::decode` checks that the scope of each row matches its scope mark.
         sql.push(" AND a.scope_mark = ").bind(BindValue::Bytes(scope_mark.as_bytes().to_vec()));
-        push_filters(sql, query.filter());
         return;
     }
-    let ScopePattern { tenant, user, session, task } = query.pattern();
+    let ScopePattern { tenant, user, session, task } = pattern;
     if let TenantPattern::One(tenant) = tenant {
         sql.push(" AND a.tenant = ").bind_text(tenant.as_str());
     }
@@ -190,12 +206,23 @@ fn push_where_clause(sql: &mut SqlBuilder, index: &ListIndex, query: &ListQuery)
             sql.push(" AND a.task = ").bind_text(task.as_str());
         }
     }
-    push_filters(sql, query.filter());
 }
 
-/// Adds the conditions of `filter`.
+/// Adds the conditions of `filter` on the time. The indexes in the order of listings know them.
+fn push_created(sql: &mut SqlBuilder, filter: &Filter) {
+    // The rank is the negated time, so an earlier time has a larger rank.
+    if let Some(created_after) = filter.created_after {
+        sql.push(" AND a.rank <= ").bind_int(-created_after.as_micros());
+    }
+    if let Some(created_before) = filter.created_before {
+        sql.push(" AND a.rank >= ").bind_int(-created_before.as_micros());
+    }
+}
+
+/// Adds the other conditions of `filter`.
 fn push_filters(sql: &mut SqlBuilder, filter: &Filter) {
-    let Filter { media_types, sources, min_bytes, max_bytes, created_after, created_before, tags } = filter;
+    let Filter { media_types, sources, min_bytes, max_bytes, created_after: _, created_before: _, tags } =
+        filter;
     // No stored size is larger than `i64::MAX`, so a larger limit in the filter has the same effect as `i64::MAX`.
     let clamp_to_i64 = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let bytes_array =
@@ -212,13 +239,6 @@ fn push_filters(sql: &mut SqlBuilder, filter: &Filter) {
     }
     if let Some(max_bytes) = max_bytes {
         sql.push(" AND a.size <= ").bind_int(clamp_to_i64(*max_bytes));
-    }
-    // The rank is the negated time, so an earlier time has a larger rank.
-    if let Some(created_after) = created_after {
-        sql.push(" AND a.rank <= ").bind_int(-created_after.as_micros());
-    }
-    if let Some(created_before) = created_before {
-        sql.push(" AND a.rank >= ").bind_int(-created_before.as_micros());
     }
     if !tags.is_empty() {
         sql.push(" AND a.tags && ").bind(bytes_array(tags));
@@ -278,5 +298,6 @@ fn like_pattern(part: &str) -> String {
     pattern
 }
 
+mod filter_index;
 #[cfg(test)]
 mod query_plans;

@@ -16,7 +16,7 @@ use crate::pool::{Pool, PooledConnection, ValueSize};
 use crate::row::{self, Location, NewRow, Pieces};
 use crate::schema::{self, CHUNK_BYTES};
 use crate::tree::TreeLayout;
-use crate::{error, read};
+use crate::{counts, error, read};
 
 /// A body is read in pieces of this many bytes, which are not copied if the source has the same pieces.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -90,6 +90,7 @@ pub(crate) async fn put_bytes(
         let result =
             if is_large { pool.fetch_all_large(statement).await? } else { pool.fetch_all(statement).await? };
         if !result.rows.is_empty() {
+            counts::fold_after_put(pool, row.put_number).await;
             return Ok(PutResult { record: row.record, outcome: PutOutcome::Created });
         }
         // The existing row can be from this put only if the statement was sent twice.

@@ -16,7 +16,7 @@ pub(crate) const MAX_ARTIFACT_BYTES: u64 = 1 << 40;
 
 /// The migrations, each from one schema version to the next version. The statements of a released migration are never
 /// changed.
-const MIGRATIONS: &[&str] = &[V1, V2, V3];
+const MIGRATIONS: &[&str] = &[V1, V2, V3, V4, V5];
 
 const V1: &str = r#"
 -- Marks the schema as a store, and contains the schema version.
@@ -101,6 +101,53 @@ ALTER TABLE artifact
     DROP CONSTRAINT artifact_blob_key;
 CREATE UNIQUE INDEX artifact_by_blob ON artifact (blob) WHERE blob IS NOT NULL;
 ";
+
+const V4: &str = r#"
+-- The counters of listings without a filter. `scope_key` begins with tenant, user, session and task; a shorter key counts
+-- the artifacts of all scopes that begin with it. A put or delete appends a change, so it waits for no other one.
+CREATE TABLE artifact_count (
+    scope_key text[] COLLATE "C" PRIMARY KEY,
+    total bigint NOT NULL
+);
+CREATE TABLE artifact_delta (
+    scope_key text[] COLLATE "C" NOT NULL,
+    change integer NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+-- Changes of older builds and manual changes are counted too. The function names the schema, so that it does not depend
+-- on the search path of a session.
+DO $do$ BEGIN
+    EXECUTE format($create$
+        CREATE FUNCTION artifact_counted() RETURNS trigger LANGUAGE plpgsql AS $body$
+        BEGIN
+            IF TG_OP = 'INSERT' THEN
+                INSERT INTO %1$I.artifact_delta VALUES
+                    (ARRAY[NEW.tenant, NEW.user_, NEW.session, coalesce('t' || NEW.task, '-')], 1);
+            ELSE
+                INSERT INTO %1$I.artifact_delta VALUES
+                    (ARRAY[OLD.tenant, OLD.user_, OLD.session, coalesce('t' || OLD.task, '-')], -1);
+            END IF;
+            RETURN NULL;
+        END $body$
+    $create$, current_schema());
+END $do$;
+-- The trigger waits for the transactions that write now. So each artifact is either counted below or by the trigger.
+CREATE TRIGGER artifact_counted AFTER INSERT OR DELETE ON artifact FOR EACH ROW EXECUTE FUNCTION artifact_counted();
+INSERT INTO artifact_count (scope_key, total)
+    SELECT (ARRAY[tenant, user_, session, coalesce('t' || task, '-')])[1:level], count(*)
+    FROM artifact, generate_series(0, 4) AS level GROUP BY 1;
+"#;
+
+const V5: &str = r#"
+-- The filter index. New entries are appended to a list of at most 256 kB, and moved into the index together.
+CREATE INDEX artifact_by_filter ON artifact USING gin (
+    (ARRAY[tenant]),
+    tags,
+    (ARRAY[source]),
+    (ARRAY[split_part(translate(lower(encode(media_type, 'escape') COLLATE "C"), E' \t"', ''), ';', 1),
+           split_part(split_part(translate(lower(encode(media_type, 'escape') COLLATE "C"), E' \t"', ''), ';', 1), '/', 1) || '/*']),
+    (ARRAY[floor(8 * ln(greatest(size, 0)::float8 + 1))::integer])
+) WITH (gin_pending_list_limit = 256);
+"#;
 
 /// The schema version of this build: the number of migrations.
 pub(crate) fn current_version() -> i32 {

@@ -5,7 +5,7 @@
 use artifact_store_core::{StoreError, SweepMode, SweepSummary};
 
 use crate::pool::{Pool, PooledConnection};
-use crate::row;
+use crate::{counts, row};
 
 /// Deletes or counts the blobs whose chunks belong to no record.
 ///
@@ -28,7 +28,10 @@ pub(crate) async fn sweep(pool: &Pool, mode: SweepMode) -> Result<SweepSummary, 
         conn.release();
         return Ok(SweepSummary::busy());
     }
-    let swept = sweep_chunk_ranges(&mut conn, mode).await;
+    let swept = match sweep_chunk_ranges(&mut conn, mode).await {
+        Ok(summary) if mode.deletes() => counts::clean_up(&mut conn).await.map(|()| summary),
+        swept => swept,
+    };
     // If the unlock fails, dropping `conn` closes the connection, and the server releases the lock.
     if conn.fetch_all(sqlx::query(UNLOCK)).await.is_ok() {
         conn.release();

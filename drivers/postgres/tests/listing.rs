@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use artifact_store_core::{
     ArtifactStore, Body, Clock, Filter, ListQuery, PutOptions, Record, Scope, ScopePattern, Source,
-    TaskPattern, Timestamp,
+    SweepMode, TaskPattern, Timestamp,
 };
 use artifact_store_postgres::PostgresStore;
 use common::{TestDatabase, scope};
@@ -136,6 +136,126 @@ async fn pages_list_each_row_once_if_times_and_ids_are_equal() {
         }
         assert_eq!(rows.len(), expected);
         assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "a row is out of order or listed twice");
+    }
+    store.close().await.unwrap();
+    db.drop_schema().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn totals_are_exact_after_racing_puts_deletes_and_sweeps_and_after_manual_changes() {
+    let db = TestDatabase::new().await;
+    let store = Arc::new(db.open().await);
+    let other_user = Scope::new("acme", "bob", "s-1").unwrap();
+    let scopes = [scope(), scope().with_task("t").unwrap(), scope().with_task("-").unwrap(), other_user];
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let (store, scopes) = (Arc::clone(&store), scopes.clone());
+            tokio::spawn(async move {
+                for n in 0..60 {
+                    let scope = &scopes[(task + n) % scopes.len()];
+                    let record = put_numbered(&*store, scope, n % 15, PutOptions::default()).await;
+                    if (n + task) % 3 == 0 {
+                        store.delete(scope, &record.id).await.unwrap();
+                    }
+                    if n % 20 == task {
+                        store.sweep(SweepMode::Delete).await.unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let assert_totals = async || {
+        let acme = ScopePattern::tenant(scope().tenant().clone());
+        for pattern in [
+            ScopePattern::all_tenants(),
+            acme.clone(),
+            acme.clone().user(scope().user().clone()),
+            acme.session(scope().session().clone()),
+            ScopePattern::session_of(&scope()),
+            ScopePattern::session_of(&scope()).task(TaskPattern::NoTask),
+            ScopePattern::exactly(&scopes[1]),
+            ScopePattern::exactly(&scopes[2]),
+            ScopePattern::tenant("nobody".to_owned().try_into().unwrap()),
+        ] {
+            let page =
+                store.list(&ListQuery::new(pattern.clone()).with_limit(1000).with_total()).await.unwrap();
+            assert_eq!(page.total, Some(page.rows.len() as u64), "{pattern:?}");
+        }
+    };
+    assert_totals().await;
+    store.sweep(SweepMode::Delete).await.unwrap();
+    assert_eq!(db.count("SELECT count(*) FROM artifact_delta").await, 0);
+    assert_totals().await;
+    db.execute("DELETE FROM artifact WHERE task IS NULL").await;
+    assert_totals().await;
+    store.sweep(SweepMode::Delete).await.unwrap();
+    assert_totals().await;
+    store.close().await.unwrap();
+    db.drop_schema().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_matches_few_of_many_artifacts_selects_exactly_those() {
+    let db = TestDatabase::new().await;
+    let store = Arc::new(PostgresStore::open(db.config().clock(Arc::new(FixedClock))).await.unwrap());
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for n in (task..1600).step_by(8) {
+                    let is_rare = n % 400 == 7;
+                    let options = PutOptions {
+                        tags: vec!["common".into(), if is_rare { "rare" } else { "other" }.into()],
+                        media_type: Some(if is_rare { "Image/PNG; a=b" } else { "text/plain" }.into()),
+                        source: if is_rare { Source::System } else { Source::Tool },
+                        ..PutOptions::default()
+                    };
+                    let session = if n % 2 == 0 { "s-1" } else { "s-2" };
+                    let scope = Scope::new("acme", "ada", session).unwrap();
+                    let body = format!("{n:0width$}", width = if is_rare { 900 } else { 100 });
+                    store.put(&scope, Body::from(body), options).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let acme = ScopePattern::tenant(scope().tenant().clone());
+    let other_tenant = ScopePattern::tenant("other".to_owned().try_into().unwrap());
+    for (pattern, expected) in [(ScopePattern::all_tenants(), 4), (acme, 4), (other_tenant, 0)] {
+        for filter in [
+            Filter::new().with_tag("rare"),
+            Filter::new().with_source(Source::System),
+            Filter::new().with_media_type("image/png".parse().unwrap()),
+            Filter::new().with_media_type("image/*".parse().unwrap()),
+            Filter::new().with_media_type("image/png; a=b".parse().unwrap()).with_tag("common"),
+            Filter::new().with_min_bytes(101),
+            Filter::new().with_min_bytes(900).with_max_bytes(900).with_tag("rare"),
+            Filter::new().with_min_bytes(900).with_created_after(Timestamp::from_micros(0)),
+        ] {
+            // Pages of one row, so that later pages begin at a position.
+            let mut found = 0;
+            let mut cursor = None;
+            loop {
+                let query = ListQuery::new(pattern.clone()).with_filter(filter.clone()).with_limit(1);
+                let page = store.list(&query.with_cursor(cursor).with_total()).await.unwrap();
+                assert_eq!(page.total, Some(expected), "{filter:?}");
+                assert!(page.rows.iter().all(|record| record.size == 900), "{filter:?}");
+                found += page.rows.len() as u64;
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "{filter:?}");
+        }
+        let none = Filter::new().with_tag("common").with_max_bytes(99);
+        let page = store.list(&ListQuery::new(pattern).with_filter(none)).await.unwrap();
+        assert!(page.rows.is_empty() && page.next.is_none());
     }
     store.close().await.unwrap();
     db.drop_schema().await;

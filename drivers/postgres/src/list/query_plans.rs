@@ -24,6 +24,7 @@ async fn explain(conn: &mut PgConnection, sql: &SqlBuilder) -> String {
         BindValue::Bytes(bytes) => statement.bind(bytes),
         BindValue::TextArray(texts) => statement.bind(texts),
         BindValue::BytesArray(list) => statement.bind(list),
+        BindValue::IntArray(numbers) => statement.bind(numbers),
     });
     let rows = statement.persistent(false).fetch_all(conn).await.unwrap();
     rows.iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>().join("\n")
@@ -69,6 +70,16 @@ async fn every_page_scans_one_index_and_sorts_nothing() {
             for filter in [Filter::default(), every_filter.clone()] {
                 let query = ListQuery::new(pattern.clone()).with_filter(filter);
                 for position in [None, Some(&position)] {
+                    if let Some(candidates) = filter_index::candidate_query(&query, position) {
+                        let plan = explain(&mut conn, &candidates).await;
+                        assert!(
+                            plan.contains("Bitmap Index Scan on artifact_by_filter"),
+                            "{setup_sql}\n{plan}"
+                        );
+                        let window = explain(&mut conn, &filter_index::window_query(&query, position)).await;
+                        assert!(window.contains("Index Scan using artifact_by_"), "{setup_sql}\n{window}");
+                        assert!(!window.contains("Sort"), "{setup_sql}\n{window}");
+                    }
                     let plan = explain(&mut conn, &page_query(&query, position)).await;
                     assert!(plan.contains("Index Scan using artifact_by_"), "{setup_sql}\n{plan}");
                     // Without statistics the server may choose another index with the same first columns.

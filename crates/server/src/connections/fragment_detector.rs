@@ -7,6 +7,8 @@
 //! The detector does not change or delay the bytes. If the detector misses a fragment, hyper drops the fragment, and
 //! the request is served.
 
+use memchr::memchr;
+
 /// How many bytes of a header line are stored. If a `Content-Length` line has this number of bytes or more, the length
 /// of the body is unclear.
 const MAX_LINE_BYTES: usize = 64;
@@ -43,8 +45,8 @@ impl FragmentDetector {
     /// The first request of the connection has the number 1. `None`: no fragment was found.
     pub(crate) fn scan(&mut self, mut bytes: &[u8]) -> Option<u64> {
         let mut found = None;
-        while let Some((&byte, rest)) = bytes.split_first() {
-            match self.state {
+        while let Some(&byte) = bytes.first() {
+            let scanned = match self.state {
                 ParseState::Unknown => return found,
                 ParseState::Body(length) => {
                     let skipped = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
@@ -52,40 +54,53 @@ impl FragmentDetector {
                         0 => ParseState::BeforeRequest,
                         remaining => ParseState::Body(remaining),
                     };
-                    bytes = &bytes[skipped..];
-                    continue;
+                    skipped
                 }
-                ParseState::BeforeRequest if matches!(byte, b'\r' | b'\n') => {}
-                ParseState::BeforeRequest | ParseState::RequestLine => {
-                    if self.state == ParseState::BeforeRequest {
+                ParseState::BeforeRequest => {
+                    if matches!(byte, b'\r' | b'\n') {
+                        1
+                    } else {
                         self.state = ParseState::RequestLine;
                         self.requests += 1;
-                    }
-                    match byte {
-                        b'#' => found = found.or(Some(self.requests)),
-                        b'\n' => {
-                            self.state = ParseState::Header;
-                            self.length = None;
-                            self.line.clear();
-                        }
-                        _ => {}
+                        0
                     }
                 }
-                ParseState::Header => self.scan_header(byte),
-            }
-            bytes = rest;
+                ParseState::RequestLine => {
+                    let end = memchr(b'\n', bytes);
+                    let line = &bytes[..end.unwrap_or(bytes.len())];
+                    if found.is_none() && memchr(b'#', line).is_some() {
+                        found = Some(self.requests);
+                    }
+                    if end.is_some() {
+                        self.state = ParseState::Header;
+                        self.length = None;
+                        self.line.clear();
+                    }
+                    line.len() + usize::from(end.is_some())
+                }
+                ParseState::Header => self.scan_header(bytes),
+            };
+            bytes = &bytes[scanned..];
         }
         found
     }
 
-    /// Scans one byte of a header line. At the end of the line, evaluates the line.
-    fn scan_header(&mut self, byte: u8) {
-        if byte != b'\n' {
-            if self.line.len() < MAX_LINE_BYTES {
-                self.line.push(byte);
-            }
-            return;
+    /// Scans the bytes up to the end of the current header line, or all of them. At the end of the line, evaluates the
+    /// line. Returns the number of bytes that were scanned.
+    fn scan_header(&mut self, bytes: &[u8]) -> usize {
+        let end = memchr(b'\n', bytes);
+        let part = &bytes[..end.unwrap_or(bytes.len())];
+        let room = MAX_LINE_BYTES - self.line.len();
+        self.line.extend_from_slice(&part[..part.len().min(room)]);
+        if end.is_some() {
+            self.evaluate_line();
+            self.line.clear();
         }
+        part.len() + usize::from(end.is_some())
+    }
+
+    /// Evaluates a whole header line.
+    fn evaluate_line(&mut self) {
         let is_complete = self.line.len() < MAX_LINE_BYTES;
         let line = self.line.trim_ascii();
         // An empty line ends the head.
@@ -112,7 +127,6 @@ impl FragmentDetector {
                 self.state = ParseState::Unknown;
             }
         }
-        self.line.clear();
     }
 }
 

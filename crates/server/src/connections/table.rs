@@ -15,6 +15,7 @@
 //! This module must never know a socket or a route.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -56,7 +57,7 @@ pub(crate) struct ConnectionTable {
 struct TableState {
     /// A counter that provides the ids of connections and the order of events.
     clock: u64,
-    entries: HashMap<u64, ConnectionEntry>,
+    entries: HashMap<u64, ConnectionEntry, BuildHasherDefault<IdHasher>>,
     /// Connections that may be evicted, in the order of eviction.
     evictable: BTreeSet<EvictionKey>,
     /// Connections in the reserve whose request waits for a regular slot, in the order of arrival.
@@ -65,6 +66,27 @@ struct TableState {
     counts: ConnectionCounts,
     is_shutting_down: bool,
     last_report: Option<Instant>,
+}
+
+/// Hashes the ids of connections. The table assigns the ids itself, so no client can choose ids with the same hash.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // An odd factor spreads consecutive ids over all bits.
+        self.0 = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[derive(Debug)]

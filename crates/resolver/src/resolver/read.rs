@@ -79,8 +79,12 @@ impl Resolver {
         let DownloadResult { record, range, mut stream } = self.read(permission, id, range).await?;
         let first = stream.next().await.transpose();
         let first = first.map_err(|error| Refusal::from_store_error(error, Operation::Read))?;
-        // The returned stream yields the first chunk again, then the chunks that are not read yet.
-        let stream = ByteStream::new(stream::iter(first.map(Ok)).chain(stream));
+        let stream = match first {
+            // The store has returned every byte, so its stream is no longer needed.
+            Some(first) if first.len() as u64 == range.end - range.start => ByteStream::from_bytes(first),
+            // The returned stream yields the first chunk again, then the chunks that are not read yet.
+            first => ByteStream::new(stream::iter(first.map(Ok)).chain(stream)),
+        };
         Ok(DownloadResult { record, range, stream })
     }
 

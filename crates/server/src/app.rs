@@ -7,10 +7,10 @@ use std::time::Duration;
 use artifact_store_identity::Verifier;
 use artifact_store_protocol::{MAX_JSON_BYTES, max_put_json_bytes};
 use artifact_store_resolver::Resolver;
-use tokio::sync::watch;
 
 use crate::body_memory::BodyMemory;
 use crate::connections::{ConnectionCounts, ConnectionLimits, ConnectionTable};
+use crate::in_progress::InProgressCount;
 use crate::ip_network::IpNetwork;
 use crate::metrics::{LogCounts, Metrics, StoreMetrics};
 use crate::request_limiter::RequestLimiter;
@@ -33,7 +33,7 @@ pub struct App {
     pub(crate) other_memory: BodyMemory,
     /// Number of requests whose response has not ended. Event streams are not counted, because a shutdown does not wait
     /// for their end.
-    pub(crate) in_flight: watch::Sender<usize>,
+    pub(crate) in_flight: Arc<InProgressCount>,
     pub(crate) is_shutting_down: AtomicBool,
     /// Every open connection.
     pub(crate) connections: Arc<ConnectionTable>,
@@ -63,7 +63,7 @@ impl App {
             trusted_proxies: settings.trusted_proxies.clone(),
             put_memory: BodyMemory::new(put_memory_bytes, largest_put_body, settings.body_timeout),
             other_memory: BodyMemory::new(MIN_BODY_MEMORY, MAX_JSON_BYTES, settings.body_timeout),
-            in_flight: watch::Sender::new(0),
+            in_flight: Arc::default(),
             is_shutting_down: AtomicBool::new(false),
             connections: Arc::new(ConnectionTable::new(limits)),
             metrics: Metrics::default(),

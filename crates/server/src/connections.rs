@@ -6,14 +6,14 @@ mod counts;
 mod fragment_detector;
 mod head_error;
 mod refuser;
-pub(crate) mod shared_socket;
+mod shared_socket;
 mod state;
 mod table;
 
 pub use counts::ConnectionCounts;
 pub(crate) use head_error::HeadErrorStream;
 pub(crate) use refuser::ConnectionRefuser;
-pub(crate) use shared_socket::SharedSocket;
+pub(crate) use shared_socket::{SharedSocket, SocketWatch};
 pub(crate) use state::{BodyGuard, ConnectionState};
 pub(crate) use table::{
     Admission, AdmittedConnection, ConnectionLimits, ConnectionTable, QueueDecision, RequestAdmission,

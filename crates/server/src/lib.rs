@@ -11,6 +11,7 @@ mod body_memory;
 mod connections;
 pub mod event_stream;
 mod http;
+mod in_progress;
 mod ip_network;
 mod liveness;
 mod metrics;

@@ -9,25 +9,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::ConnectInfo;
 use axum::http::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
-use tower::Service;
 
 use crate::app::App;
 use crate::connections::{
     Admission, AdmittedConnection, ConnectionRefuser, ConnectionState, HeadErrorStream, QueueDecision,
-    RequestAdmission, SharedSocket, shared_socket,
+    RequestAdmission, SharedSocket, SocketWatch,
 };
-use crate::http;
+use crate::http::{self, HttpService};
+use crate::in_progress::InProgressCount;
 use crate::request_kind::RequestKind;
 use crate::settings::ServerSettings;
 
@@ -97,14 +94,14 @@ impl Server {
         let Self { listener, app, settings } = self;
         let graceful = GracefulShutdown::new();
         let service = ConnectionService {
-            router: http::server_router(&app, &settings),
+            http: HttpService::new(&app, &settings),
             app: Arc::clone(&app),
             builder: http1_builder(settings.header_timeout),
             write_timeout: settings.body_timeout,
             queue_timeout: settings.queue_timeout,
-            unsent: watch::Sender::new(0),
+            unsent: Arc::default(),
         };
-        let mut unsent = service.unsent.subscribe();
+        let unsent = Arc::clone(&service.unsent);
         tokio::select! {
             // `accept` never returns.
             () = accept(listener, service, &graceful) => {}
@@ -113,18 +110,16 @@ impl Server {
         // The listener was dropped with `accept`, so no further connection is accepted.
         app.is_shutting_down.store(true, Ordering::Release);
         app.connections.refuse_queued();
-        let mut in_flight = app.in_flight.subscribe();
-        let count = *in_flight.borrow();
-        tracing::info!(in_flight = count, "shutting down");
+        tracing::info!(in_flight = app.in_flight.get(), "shutting down");
         let all_closed = tokio::spawn(graceful.shutdown());
         let all_sent = async {
-            let _ = in_flight.wait_for(|count| *count == 0).await;
+            app.in_flight.wait_for_zero().await;
             // After a response has ended, its last bytes may still be in the buffer of hyper.
-            let _ = unsent.wait_for(|count| *count == 0).await;
+            unsent.wait_for_zero().await;
         };
         let outcome = match timeout(settings.shutdown_grace_period, all_sent).await {
             Ok(()) => ShutdownOutcome::Complete,
-            Err(_) => ShutdownOutcome::Aborted(*app.in_flight.borrow() + *unsent.borrow()),
+            Err(_) => ShutdownOutcome::Aborted(app.in_flight.get() + unsent.get()),
         };
         app.resolver.close_events().await;
         // The requests in flight are answered, or the grace period has ended. The event streams have ended too. So the
@@ -153,7 +148,7 @@ fn http1_builder(header_timeout: Duration) -> http1::Builder {
 /// Everything that is needed to serve a connection. Each connection gets a clone.
 #[derive(Clone)]
 struct ConnectionService {
-    router: Router,
+    http: HttpService,
     app: Arc<App>,
     builder: http1::Builder,
     /// How long a client may go without reading any byte of its response.
@@ -161,7 +156,7 @@ struct ConnectionService {
     /// How long a queued request may wait for a regular connection slot.
     queue_timeout: Duration,
     /// Number of responses that have ended but whose last bytes are not flushed, on all connections together.
-    unsent: watch::Sender<usize>,
+    unsent: Arc<InProgressCount>,
 }
 
 /// Accepts connections and never returns. The table decides which connections are admitted.
@@ -218,15 +213,15 @@ impl ConnectionService {
         admitted: AdmittedConnection,
         watcher: Watcher,
     ) {
-        let Self { router, app, builder, write_timeout, queue_timeout, unsent } = self;
+        let Self { http, app, builder, write_timeout, queue_timeout, unsent } = self;
         let AdmittedConnection { handle, close } = admitted;
         // Counts the connection as open until this function returns.
         let _open_connection = app.metrics.connections.count_connection();
         // This option sends small responses immediately. If setting it fails, the connection is dead, and the next read
         // reports the error.
         let _ = socket.set_nodelay(true);
-        let socket = Arc::new(socket);
-        let mut timeout_stream = TimeoutStream::new(SharedSocket::new(Arc::clone(&socket)));
+        let (socket, watch) = SharedSocket::new(socket);
+        let mut timeout_stream = TimeoutStream::new(socket);
         // A client that does not read its response is disconnected.
         timeout_stream.set_write_timeout(Some(write_timeout));
         let state = Arc::new(ConnectionState::new(unsent, Some(handle)));
@@ -237,19 +232,18 @@ impl ConnectionService {
             move |request| {
                 let guard = state.begin_request();
                 let admission = state.admit_request(RequestKind::of(request.method(), request.uri().path()));
-                let mut request =
-                    http::prepare_request(&app, request, guard.has_fragment(), state.begin_body());
-                request.extensions_mut().insert(ConnectInfo(peer));
-                let (mut router, state) = (router.clone(), Arc::clone(&state));
+                let (request, mut context) =
+                    http.prepare_request(request, peer.ip(), guard.has_fragment(), || state.begin_body());
+                let (http, state) = (http.clone(), Arc::clone(&state));
                 async move {
                     if !wait_for_admission(admission, &state, queue_timeout).await {
-                        http::mark_refused(&mut request);
+                        context.refuse_without_slot();
                     }
-                    let mut response = router.call(request).await?;
+                    let mut response = http.respond(request, context).await;
                     if state.must_close() {
                         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                     }
-                    Ok::<_, Infallible>(guard.attach_to(http::finish_response(response)))
+                    Ok::<_, Infallible>(guard.attach_to(response))
                 }
             }
         });
@@ -258,17 +252,17 @@ impl ConnectionService {
             // Biased: `request_comments` must be polled before the connection. If a comment is requested, the
             // connection then polls the response body, and the body returns the comment.
             biased;
-            _ = close => "closed to make room for another connection".to_owned(),
-            () = shared_socket::wait_for_reset(&socket) => "reset by the client".to_owned(),
+            _ = close => Some("closed to make room for another connection".to_owned()),
+            () = watch.wait_for_reset() => Some("reset by the client".to_owned()),
             // `request_comments` never returns.
-            () = request_comments(&socket, &state) => String::new(),
-            result = connection => match result {
-                // The end of a connection without an error is not logged.
-                Ok(()) => return,
-                Err(error) => error.to_string(),
-            },
+            () = request_comments(&watch, &state) => None,
+            // The end of a connection without an error is not logged.
+            result = connection => result.err().map(|error| error.to_string()),
         };
-        tracing::debug!(error = reason, "connection ended");
+        watch.forget();
+        if let Some(reason) = reason {
+            tracing::debug!(error = reason, "connection ended");
+        }
     }
 }
 
@@ -302,9 +296,9 @@ async fn wait_for_admission(
 
 /// Makes an event stream write a comment at intervals after its client has closed its half of the connection. Such a
 /// client may be gone, and only a write shows whether the client still exists. Never returns.
-async fn request_comments(socket: &TcpStream, state: &ConnectionState) {
+async fn request_comments(socket: &SocketWatch, state: &ConnectionState) {
     state.wait_for_stream().await;
-    shared_socket::wait_for_half_close(socket).await;
+    socket.wait_for_half_close().await;
     loop {
         state.request_comment();
         sleep(HALF_CLOSED_COMMENT_INTERVAL).await;

@@ -133,15 +133,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeadErrorStream<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
-    use tokio::sync::watch;
 
     use super::*;
+    use crate::in_progress::InProgressCount;
 
     /// Returns the stream, the client's end of its connection, and the state.
     fn fixture(
         capacity: usize,
     ) -> (HeadErrorStream<tokio::io::DuplexStream>, tokio::io::DuplexStream, Arc<ConnectionState>) {
-        let state = Arc::new(ConnectionState::new(watch::Sender::new(0), None));
+        let state = Arc::new(ConnectionState::new(Arc::default(), None));
         let (server, client) = duplex(capacity);
         (HeadErrorStream::new(server, Arc::clone(&state), || b"replacement".to_vec()), client, state)
     }
@@ -189,11 +189,11 @@ mod tests {
 
     #[test]
     fn a_connection_that_ends_leaves_nothing_unsent() {
-        let all = watch::Sender::new(0);
-        let state = Arc::new(ConnectionState::new(all.clone(), None));
+        let all = Arc::new(InProgressCount::default());
+        let state = Arc::new(ConnectionState::new(Arc::clone(&all), None));
         drop(state.begin_request());
-        assert_eq!(*all.borrow(), 1);
+        assert_eq!(all.get(), 1);
         drop(state);
-        assert_eq!(*all.borrow(), 0);
+        assert_eq!(all.get(), 0);
     }
 }

@@ -15,51 +15,70 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::sleep;
 
 /// How often [`wait_for_half_close`] looks for the end of input. While there are unread bytes, `peek` returns them at
 /// once, so the function sleeps before it calls `peek` again.
 const PEEK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A socket with several owners. Only one owner reads and writes.
+/// A socket that one owner reads and writes, while a [`SocketWatch`] watches it.
 #[derive(Debug)]
-pub(crate) struct SharedSocket(Arc<TcpStream>);
+pub(crate) struct SharedSocket {
+    /// Tokio's own reading. If a read returns less than the buffer has room for, the next read waits for the socket
+    /// without a system call.
+    reader: OwnedReadHalf,
+    writer: Arc<OwnedWriteHalf>,
+}
+
+/// Watches a [`SharedSocket`].
+#[derive(Debug)]
+pub(crate) struct SocketWatch(Arc<OwnedWriteHalf>);
 
 impl SharedSocket {
-    pub(crate) fn new(stream: Arc<TcpStream>) -> Self {
-        Self(stream)
+    pub(crate) fn new(stream: TcpStream) -> (Self, SocketWatch) {
+        let (reader, writer) = stream.into_split();
+        let writer = Arc::new(writer);
+        let watch = SocketWatch(Arc::clone(&writer));
+        (Self { reader, writer }, watch)
     }
 }
 
-/// Waits until the client has reset the connection.
-pub(crate) async fn wait_for_reset(stream: &TcpStream) {
-    // If this call fails, the socket can no longer be used. So the result does not matter.
-    let _ = stream.ready(Interest::ERROR).await;
-}
+impl SocketWatch {
+    fn stream(&self) -> &TcpStream {
+        (*self.0).as_ref()
+    }
 
-/// Waits until the client has closed its half of the connection, or the socket has an error.
-pub(crate) async fn wait_for_half_close(stream: &TcpStream) {
-    let mut byte = [0];
-    // `peek` returns 0 at the end of input.
-    while let Ok(1..) = stream.peek(&mut byte).await {
-        sleep(PEEK_INTERVAL).await;
+    /// Waits until the client has reset the connection.
+    pub(crate) async fn wait_for_reset(&self) {
+        // If this call fails, the socket can no longer be used. So the result does not matter.
+        let _ = self.stream().ready(Interest::ERROR).await;
+    }
+
+    /// Waits until the client has closed its half of the connection, or the socket has an error.
+    pub(crate) async fn wait_for_half_close(&self) {
+        let mut byte = [0];
+        // `peek` returns 0 at the end of input.
+        while let Ok(1..) = self.stream().peek(&mut byte).await {
+            sleep(PEEK_INTERVAL).await;
+        }
+    }
+
+    /// Ends the watch. Without this call, the socket is shut down before it is closed.
+    pub(crate) fn forget(self) {
+        if let Some(writer) = Arc::into_inner(self.0) {
+            writer.forget();
+        }
     }
 }
 
 impl AsyncRead for SharedSocket {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read_buf(buffer) {
-                // The socket was not ready after all, so the loop waits again.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result.map(|_| ())),
-            }
-        }
+        Pin::new(&mut self.reader).poll_read(cx, buffer)
     }
 }
 
@@ -70,9 +89,10 @@ impl SharedSocket {
         cx: &mut Context<'_>,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        let stream: &TcpStream = (*self.writer).as_ref();
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match write(&self.0) {
+            ready!(stream.poll_write_ready(cx))?;
+            match write(stream) {
                 // The socket was not ready after all, so the loop waits again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
@@ -103,9 +123,10 @@ impl AsyncWrite for SharedSocket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Tokio's shutdown needs `&mut TcpStream`, but the stream is shared. Shutting down a duplicate of the file
+        let stream: &TcpStream = (*self.writer).as_ref();
+        // Tokio's shutdown needs the whole write half, but the write half is shared. Shutting down a duplicate of the file
         // descriptor has the same effect.
-        let duplicate = std::net::TcpStream::from(self.0.as_fd().try_clone_to_owned()?);
+        let duplicate = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
         match duplicate.shutdown(Shutdown::Write) {
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Poll::Ready(Err(error)),
             // The error `NotConnected` means that the connection was closed already.

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Bytes, HttpBody};
 use axum::http::Response;
 use axum::http::header::CONTENT_TYPE;
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::table::{ConnectionHandle, RequestAdmission};
+use crate::in_progress::InProgressCount;
 use crate::request_kind::RequestKind;
 
 /// A comment of an event stream. Clients ignore comments.
@@ -32,7 +33,7 @@ pub(crate) struct ConnectionState {
     /// How many responses have ended but are not flushed to the socket yet.
     unsent: AtomicUsize,
     /// How many responses of all connections together are unsent.
-    all_unsent: watch::Sender<usize>,
+    all_unsent: Arc<InProgressCount>,
     /// How many request bodies are being read or drained.
     bodies: AtomicUsize,
     /// Notified when a response that is an event stream begins.
@@ -45,7 +46,7 @@ pub(crate) struct ConnectionState {
 
 impl ConnectionState {
     /// `handle` is the connection's entry in the table. `None` in tests.
-    pub(crate) fn new(all_unsent: watch::Sender<usize>, handle: Option<ConnectionHandle>) -> Self {
+    pub(crate) fn new(all_unsent: Arc<InProgressCount>, handle: Option<ConnectionHandle>) -> Self {
         Self {
             requests_read: AtomicU64::new(0),
             fragment_request: AtomicU64::new(0),
@@ -144,7 +145,7 @@ impl ConnectionState {
     pub(crate) fn mark_sent(&self, count: usize) {
         if count > 0 {
             self.unsent.fetch_sub(count, Ordering::AcqRel);
-            self.all_unsent.send_modify(|all| *all = all.saturating_sub(count));
+            self.all_unsent.subtract(count);
             self.update_idle();
         }
     }
@@ -184,13 +185,13 @@ impl RequestGuard {
     }
 
     /// Moves the guard into the body of `response`, so that the guard is dropped when the response ends.
-    pub(crate) fn attach_to(self, response: Response<Body>) -> Response<Body> {
+    pub(crate) fn attach_to<B>(self, response: Response<B>) -> Response<TrackedBody<B>> {
         let content_type = response.headers().get(CONTENT_TYPE);
         let is_stream = content_type.is_some_and(|content_type| content_type == "text/event-stream");
         if is_stream {
             self.state.stream_started.notify_one();
         }
-        response.map(|inner| Body::new(TrackedBody { guard: self, inner, is_stream }))
+        response.map(|inner| TrackedBody { guard: self, inner, is_stream })
     }
 }
 
@@ -198,30 +199,30 @@ impl Drop for RequestGuard {
     fn drop(&mut self) {
         // The response is counted as unsent before it counts as ended, so that `update_idle` never regards it as sent.
         self.state.unsent.fetch_add(1, Ordering::AcqRel);
-        self.state.all_unsent.send_modify(|all| *all += 1);
+        self.state.all_unsent.add_one();
         self.state.last_ended.fetch_max(self.number, Ordering::AcqRel);
     }
 }
 
 /// A response body that holds the guard of its request.
 #[derive(Debug)]
-struct TrackedBody {
+pub(crate) struct TrackedBody<B> {
     /// This field is declared first, so that the guard is dropped before `inner`. The drop of the guard counts the
     /// response as unsent. Then the drop of `inner` removes the request from the requests in flight. So a shutdown
     /// finds the response in one of the two counts at every moment.
     guard: RequestGuard,
-    inner: Body,
+    inner: B,
     is_stream: bool,
 }
 
-impl HttpBody for TrackedBody {
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for TrackedBody<B> {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = Pin::new(&mut self.inner).poll_frame(cx);
         // A frame of an event stream consists of complete lines, so a comment may be inserted between two frames.
         if frame.is_pending()

@@ -4,6 +4,7 @@
 //! A log entry says who requested what: the client's address, the caller's tenant, user and session, and the artifact's
 //! id. It never contains a token, a query, a body, or a header other than a request id.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -16,20 +17,65 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::watch;
 
 use super::client_address::client_address;
 use super::request_body::BodyProgress;
-use super::request_head::MalformedHead;
 use super::response::{ErrorResponse, RefusalLog, error_chain};
 use super::response_headers::{request_id, set_headers};
 use crate::app::App;
+use crate::in_progress::InProgressGuard;
 use crate::metrics::{FinishedRequest, OpenStream, RequestMetrics};
 use crate::request_limiter::RequestPermit;
 
-/// What becomes known about a request while it is handled. The handlers get the context from the request's extensions.
+/// What the connection knows about a request. The default is for a request whose connection belongs to the application
+/// that mounts the router.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionContext {
+    /// The address of the connection's other end.
+    pub(super) peer: Option<IpAddr>,
+    pub(super) body: TrackedBodyProgress,
+    /// The response, if the request is refused before it is routed.
+    pub(super) refusal: Option<ErrorResponse>,
+}
+
+impl ConnectionContext {
+    /// Refuses the request, because no connection slot became free for it. A head with an error is refused for its error.
+    pub(crate) fn refuse_without_slot(&mut self) {
+        self.refusal.get_or_insert_with(ErrorResponse::too_many_connections);
+    }
+}
+
+/// How far a request's body was read.
+#[derive(Debug, Clone, Default)]
+pub(super) enum TrackedBodyProgress {
+    /// Not known: the connection belongs to the application that mounts the router.
+    #[default]
+    Unknown,
+    /// The request has no body.
+    NoBody,
+    Body(Arc<BodyProgress>),
+}
+
+impl TrackedBodyProgress {
+    /// Returns the number of bytes that were read. `None`: it is not known.
+    fn received(&self) -> Option<u64> {
+        match self {
+            Self::Unknown => None,
+            Self::NoBody => Some(0),
+            Self::Body(progress) => Some(progress.received()),
+        }
+    }
+
+    /// Returns whether the client still waits for a `100 Continue` that it will not get.
+    fn is_awaiting_continue(&self) -> bool {
+        matches!(self, Self::Body(progress) if progress.is_awaiting_continue())
+    }
+}
+
+/// What becomes known about a request while it is handled. In a mounted router, the handlers get the context from the
+/// request's extensions.
 #[derive(Debug)]
 pub(super) struct RequestContext {
     id: String,
@@ -82,85 +128,28 @@ impl RequestContext {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EventStreamMarker;
 
-/// Marks a request for which no connection slot became free.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NoFreeSlotMarker;
-
-/// Counts a request as in flight until the guard is dropped.
-#[derive(Debug)]
-struct InFlightGuard(watch::Sender<usize>);
-
-impl InFlightGuard {
-    fn new(in_flight: &watch::Sender<usize>) -> Self {
-        in_flight.send_modify(|count| *count += 1);
-        Self(in_flight.clone())
-    }
-}
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count = count.saturating_sub(1));
-    }
-}
-
-/// Handles a request and attaches its log entry to the response's body.
-pub(super) async fn log_request(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let context = Arc::new(RequestContext::new(request_id(request.headers())));
-    request.extensions_mut().insert(Arc::clone(&context));
-    let body_progress = request.extensions().get::<Arc<BodyProgress>>().cloned();
+/// The middleware of a mounted router. Handles a request and attaches its log entry to the response's body.
+pub(super) async fn log_mounted_request(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let mut entry = AccessLogEntry {
-        route: request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()),
-        method: request.method().clone(),
-        client: peer.map(|peer| client_address(peer, request.headers(), &app.trusted_proxies)),
-        context,
-        started: Instant::now(),
-        status: None,
-        refusal: None,
-        is_complete: false,
-        in_flight: Some(InFlightGuard::new(&app.in_flight)),
-        metrics: Arc::clone(&app.metrics.requests),
-        stream: None,
-        body_progress: body_progress.clone(),
-        sent: 0,
-    };
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned().into());
+    let body = TrackedBodyProgress::Unknown;
+    let entry = AccessLogEntry::new(&app, &request, route, peer, body);
+    request.extensions_mut().insert(Arc::clone(&entry.context));
     // If the client disconnects, this future is dropped at the await below. Then the entry is dropped too, and
     // logs the request as cut.
-    let mut response = if let Some(response) = MalformedHead::response(&request) {
-        response
-    } else if request.extensions().get::<NoFreeSlotMarker>().is_some() {
-        ErrorResponse::too_many_connections().into_response()
-    } else {
-        next.run(request).await
-    };
-
-    entry.refusal = response.extensions_mut().remove::<RefusalLog>();
-    entry.status = Some(response.status());
-    // A response to HEAD has no body, so it is complete now.
-    entry.is_complete = entry.method == Method::HEAD;
-    if response.extensions_mut().remove::<EventStreamMarker>().is_some() {
-        // An event stream is not in flight, and its request is counted when the stream begins.
-        entry.in_flight = None;
-        entry.record_metrics();
-        entry.stream = Some(app.metrics.event_streams.count_stream());
-    }
-    entry.log_cause();
-    let headers = response.headers_mut();
-    set_headers(headers, &entry.context.id);
-    // A client that still waits for `100 Continue` will not get it. The server does not know whether the client will
-    // send the body nevertheless, so the connection must be closed.
-    if body_progress.is_some_and(|progress| progress.is_awaiting_continue()) {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    let remaining = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    response.map(|inner| Body::new(LoggedBody { inner, entry, remaining }))
+    let response = next.run(request).await;
+    entry.attach_to(&app, response).map(Body::new)
 }
 
 /// The log entry of a request. Dropping the entry writes it. This happens after the response has ended or was cut.
 #[derive(Debug)]
-struct AccessLogEntry {
+pub(super) struct AccessLogEntry {
     /// The path template of the route. `None`: no route has the path.
-    route: Option<String>,
+    route: Option<Cow<'static, str>>,
     method: Method,
     /// The address of the client. `None` in a mounted router whose application does not provide the address.
     client: Option<IpAddr>,
@@ -173,18 +162,71 @@ struct AccessLogEntry {
     /// Whether the response was sent completely.
     is_complete: bool,
     /// `None` for an event stream.
-    in_flight: Option<InFlightGuard>,
+    in_flight: Option<InProgressGuard>,
     metrics: Arc<RequestMetrics>,
     /// `None`: the response is not an event stream. The request for an event stream is counted when the stream begins,
     /// so it is not counted at the end of the stream.
     stream: Option<OpenStream>,
-    /// `None` in a mounted router.
-    body_progress: Option<Arc<BodyProgress>>,
+    body_progress: TrackedBodyProgress,
     /// Bytes of the response's body that were handed to the connection.
     sent: u64,
 }
 
 impl AccessLogEntry {
+    /// Begins the entry of a request whose head was read. From now on, the request counts as in flight. `route` is the path
+    /// template of its route.
+    pub(super) fn new<B>(
+        app: &App,
+        request: &Request<B>,
+        route: Option<Cow<'static, str>>,
+        peer: Option<IpAddr>,
+        body_progress: TrackedBodyProgress,
+    ) -> Self {
+        Self {
+            route,
+            method: request.method().clone(),
+            client: peer.map(|peer| client_address(peer, request.headers(), &app.trusted_proxies)),
+            context: Arc::new(RequestContext::new(request_id(request.headers()))),
+            started: Instant::now(),
+            status: None,
+            refusal: None,
+            is_complete: false,
+            in_flight: Some(InProgressGuard::new(&app.in_flight)),
+            metrics: Arc::clone(&app.metrics.requests),
+            stream: None,
+            body_progress,
+            sent: 0,
+        }
+    }
+
+    pub(super) fn context(&self) -> &RequestContext {
+        &self.context
+    }
+
+    /// Adds the headers of every response, and attaches the entry to the body of `response`.
+    pub(super) fn attach_to(mut self, app: &App, mut response: Response) -> Response<LoggedBody> {
+        self.refusal = response.extensions_mut().remove::<RefusalLog>();
+        self.status = Some(response.status());
+        // A response to HEAD has no body, so it is complete now.
+        self.is_complete = self.method == Method::HEAD;
+        if response.extensions_mut().remove::<EventStreamMarker>().is_some() {
+            // An event stream is not in flight, and its request is counted when the stream begins.
+            self.in_flight = None;
+            self.record_metrics();
+            self.stream = Some(app.metrics.event_streams.count_stream());
+        }
+        self.log_cause();
+        let headers = response.headers_mut();
+        set_headers(headers, &self.context.id);
+        // A client that still waits for `100 Continue` will not get it. The server does not know whether the client will
+        // send the body nevertheless, so the connection must be closed.
+        if self.body_progress.is_awaiting_continue() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let remaining = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        response.map(|inner| LoggedBody { inner, entry: self, remaining })
+    }
+
     /// Counts the request in the metrics.
     fn record_metrics(&self) {
         self.metrics.record(&FinishedRequest {
@@ -229,7 +271,7 @@ impl Drop for AccessLogEntry {
             user = caller.map(|scope| scope.user().as_str()),
             session = caller.map(|scope| scope.session().as_str()),
             artifact = self.context.artifact.get().map(ArtifactId::as_str),
-            bytes_in = self.body_progress.as_ref().map(|progress| progress.received()),
+            bytes_in = self.body_progress.received(),
             bytes_out = self.sent,
             cut = (!self.is_complete).then_some(true),
             "request"
@@ -244,7 +286,7 @@ fn millis(duration: Duration) -> f64 {
 
 /// A response body that records whether it was sent completely.
 #[derive(Debug)]
-struct LoggedBody {
+pub(crate) struct LoggedBody {
     inner: Body,
     entry: AccessLogEntry,
     /// How many bytes of the `Content-Length` are not sent yet. `None`: the response has no `Content-Length`.

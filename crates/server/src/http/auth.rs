@@ -1,13 +1,9 @@
-//! Authentication of requests. A handler gets a [`Caller`] only from an extractor that has verified the token. So no
+//! Authentication of requests. A handler gets a [`Caller`] only from a function that has verified the token. So no
 //! handler can forget the authentication.
 
-use std::sync::Arc;
-
 use artifact_store_resolver::Caller;
-use axum::extract::FromRequestParts;
-use axum::http::HeaderValue;
 use axum::http::header::WWW_AUTHENTICATE;
-use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Uri};
 
 use super::access_log::RequestContext;
 use super::query;
@@ -15,9 +11,7 @@ use super::response::ErrorResponse;
 use crate::app::App;
 use artifact_store_identity::TokenLifetime;
 
-/// A caller whose token was verified. Only the extractors of this module create one. As an extractor, this type also
-/// acquires a permit of the request limiter, which is held until the response has ended. Without a permit, the request
-/// is refused.
+/// A caller whose token was verified. Only this module creates one.
 #[derive(Debug)]
 pub(super) struct VerifiedCaller(Caller);
 
@@ -27,54 +21,51 @@ impl VerifiedCaller {
     }
 }
 
-impl FromRequestParts<Arc<App>> for VerifiedCaller {
-    type Rejection = ErrorResponse;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ErrorResponse> {
-        let (verified, _) = verify(parts, app, None).await?;
-        let Some(permit) = app.request_limiter.acquire(verified.caller()) else {
-            return Err(ErrorResponse::too_many_requests());
-        };
-        if let Some(context) = parts.extensions.get::<Arc<RequestContext>>() {
-            context.set_permit(permit);
-        }
-        Ok(verified)
-    }
+/// Verifies the caller of a request, and acquires a permit of the request limiter, which is held until the response has
+/// ended. Without a permit, the request is refused.
+pub(super) async fn verify_caller(
+    app: &App,
+    context: &RequestContext,
+    headers: &HeaderMap,
+) -> Result<VerifiedCaller, ErrorResponse> {
+    let (verified, _) = verify(app, context, headers, None).await?;
+    let Some(permit) = app.request_limiter.acquire(verified.caller()) else {
+        return Err(ErrorResponse::too_many_requests());
+    };
+    context.set_permit(permit);
+    Ok(verified)
 }
 
-/// A verified caller of the event stream, and the lifetime of the token. The token may be in the query, because the
-/// `EventSource` of a browser cannot send headers. The stream ends when the token is no longer valid. The request needs
-/// no permit of the request limiter, because event streams have their own limits.
-#[derive(Debug)]
-pub(super) struct VerifiedSubscriber(pub(super) VerifiedCaller, pub(super) TokenLifetime);
-
-impl FromRequestParts<Arc<App>> for VerifiedSubscriber {
-    type Rejection = ErrorResponse;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ErrorResponse> {
-        let token = parts.uri.query().and_then(query::access_token);
-        verify(parts, app, token.as_deref()).await.map(|(verified, lifetime)| Self(verified, lifetime))
-    }
+/// Verifies the caller of an event stream. Also returns the lifetime of the token: the stream ends when the token is no
+/// longer valid. The token may be in the query, because the `EventSource` of a browser cannot send headers. The request
+/// needs no permit of the request limiter, because event streams have their own limits.
+pub(super) async fn verify_subscriber(
+    app: &App,
+    context: &RequestContext,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<(VerifiedCaller, TokenLifetime), ErrorResponse> {
+    let token = uri.query().and_then(query::access_token);
+    verify(app, context, headers, token.as_deref()).await
 }
 
 /// Verifies the token of a request. `access_token` is the token in the query. `None`: the token must be in the header
 /// `Authorization`.
 async fn verify(
-    parts: &Parts,
     app: &App,
+    context: &RequestContext,
+    headers: &HeaderMap,
     access_token: Option<&str>,
 ) -> Result<(VerifiedCaller, TokenLifetime), ErrorResponse> {
-    let result = app.verifier.identify_with_lifetime(&parts.headers, access_token).await;
+    let result = app.verifier.identify_with_lifetime(headers, access_token).await;
     let (caller, lifetime) = result.map_err(|refusal| {
         let response = ErrorResponse::from(refusal);
-        if artifact_store_identity::has_token(&parts.headers, access_token) {
+        if artifact_store_identity::has_token(headers, access_token) {
             return response;
         }
         // A request without a token gets the challenge without an error code.
         response.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     })?;
-    if let Some(context) = parts.extensions.get::<Arc<RequestContext>>() {
-        context.set_caller(caller.session_scope());
-    }
+    context.set_caller(caller.session_scope());
     Ok((VerifiedCaller(caller), lifetime))
 }

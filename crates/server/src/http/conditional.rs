@@ -8,6 +8,7 @@ use axum::http::header::{
     HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
 };
 use axum::http::{HeaderMap, StatusCode};
+use data_encoding::HEXLOWER;
 
 use super::response::ErrorResponse;
 
@@ -22,7 +23,11 @@ pub(super) fn needs_record(headers: &HeaderMap) -> bool {
 
 /// Returns the entity tag: the SHA-256 in quotes. The tag is strong, because the SHA-256 identifies the bytes.
 pub(super) fn entity_tag(digest: &Digest) -> String {
-    format!("\"{digest}\"")
+    let mut tag = String::with_capacity(66);
+    tag.push('"');
+    HEXLOWER.encode_append(digest.as_bytes(), &mut tag);
+    tag.push('"');
+    tag
 }
 
 /// Returns the creation time of the record, in whole seconds as in HTTP dates. `now` is the date of the response. If

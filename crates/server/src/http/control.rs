@@ -1,15 +1,12 @@
 //! `POST /v1/control/{method}`: the methods of the control plane, with JSON in both directions.
 
-use std::sync::Arc;
-
 use artifact_store_protocol::{
     Code, DeleteRequest, Envelope, GetRefRequest, GetRequest, MAX_JSON_BYTES, Method, PutDecoder, PutRequest,
     SizeLimit, decode, json_too_large, max_put_json_bytes,
 };
 use artifact_store_resolver::Refusal;
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use futures_util::StreamExt;
@@ -17,33 +14,21 @@ use hyper::body::SizeHint;
 use serde::de::DeserializeOwned;
 
 use super::access_log::RequestContext;
-use super::auth::VerifiedCaller;
+use super::auth::verify_caller;
 use super::body_headers;
 use super::query::reject_parameters;
 use super::response::{ErrorResponse, HandlerResult, RETRY_AFTER_SECONDS, json};
+use super::routing::last_segment;
 use crate::app::App;
 use crate::body_memory::{BodyAbort, BodyPermit};
 use crate::routes::unknown_method;
 
-pub(super) async fn control(
-    State(app): State<Arc<App>>,
-    verified: VerifiedCaller,
-    method: Result<Path<String>, PathRejection>,
-    http_request: Request,
-) -> HandlerResult {
-    let method = method
-        .ok()
-        .and_then(|Path(name)| Method::from_name(&name))
+pub(super) async fn control(app: &App, context: &RequestContext, http_request: Request) -> HandlerResult {
+    let verified = verify_caller(app, context, http_request.headers()).await?;
+    let method = last_segment(http_request.uri().path())
+        .and_then(|name| Method::from_name(&name))
         .ok_or_else(|| ErrorResponse::new(Code::UnknownMethod, unknown_method()))?;
-    let context = http_request.extensions().get::<Arc<RequestContext>>().cloned();
-    if let Some(context) = &context {
-        context.set_control_method(method.name());
-    }
-    let log_artifact = |id: &str| {
-        if let Some(context) = &context {
-            context.set_requested_artifact(id);
-        }
-    };
+    context.set_control_method(method.name());
     reject_parameters(http_request.uri().query())?;
     body_headers::check_headers(http_request.method(), http_request.headers())?;
     check_media_type(http_request.headers())?;
@@ -56,17 +41,17 @@ pub(super) async fn control(
             // `_memory` is the permit for the memory of the body. The memory stays reserved until the put has ended.
             let (request, _memory) = read_put(body, resolver.put_limit()).await?;
             let response = resolver.put(caller, request).await?;
-            log_artifact(response.artifact.id.as_str());
+            context.set_requested_artifact(response.artifact.id.as_str());
             json(StatusCode::OK, &response)
         }
         Method::ArtifactsGet => {
             let request: GetRequest = read_json(body, EmptyBody::Malformed).await?;
-            log_artifact(&request.id);
+            context.set_requested_artifact(&request.id);
             json(StatusCode::OK, &resolver.get(caller, request).await?)
         }
         Method::ArtifactsGetRef => {
             let request: GetRefRequest = read_json(body, EmptyBody::Malformed).await?;
-            log_artifact(&request.id);
+            context.set_requested_artifact(&request.id);
             json(StatusCode::OK, &resolver.get_ref(caller, request).await?)
         }
         Method::ArtifactsList => {
@@ -75,7 +60,7 @@ pub(super) async fn control(
         }
         Method::ArtifactsDelete => {
             let request: DeleteRequest = read_json(body, EmptyBody::Malformed).await?;
-            log_artifact(&request.id);
+            context.set_requested_artifact(&request.id);
             json(StatusCode::OK, &resolver.delete(caller, request).await?)
         }
         Method::RuntimeInfo => {

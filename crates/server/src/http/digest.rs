@@ -118,7 +118,11 @@ fn is_token(text: &str) -> bool {
 
 /// Returns the value of the header `Repr-Digest` for `digest`.
 pub(super) fn repr_digest(digest: &Digest) -> Option<HeaderValue> {
-    HeaderValue::from_str(&format!("sha-256=:{}:", BASE64.encode(digest.as_bytes()))).ok()
+    let mut field = String::with_capacity(54);
+    field.push_str("sha-256=:");
+    BASE64.encode_append(digest.as_bytes(), &mut field);
+    field.push(':');
+    HeaderValue::try_from(field).ok()
 }
 
 #[cfg(test)]

@@ -13,6 +13,6 @@ pub(super) fn content_type(media_type: Option<&str>) -> HeaderValue {
 
 /// Returns the value of `Content-Disposition`. `inline` has an effect only for media types that cannot run scripts.
 pub(super) fn disposition(filename: Option<&str>, media_type: Option<&str>, inline: bool) -> HeaderValue {
-    HeaderValue::from_str(&content_disposition(filename, media_type, inline))
+    HeaderValue::try_from(content_disposition(filename, media_type, inline))
         .unwrap_or(HeaderValue::from_static("attachment"))
 }

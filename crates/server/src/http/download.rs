@@ -1,39 +1,35 @@
 //! `GET` and `HEAD /v1/artifacts/{id}`: streams the bytes of an artifact, or of a range of it, from the store.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use artifact_store_core::{ByteRange, Record};
 use artifact_store_protocol::Code;
 use artifact_store_resolver::{DownloadResult, Refusal};
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::Request;
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED,
     RANGE, VARY,
 };
 use axum::http::{Method, Response, StatusCode};
+use futures_util::{StreamExt as _, stream};
 
 use super::access_log::RequestContext;
-use super::auth::VerifiedCaller;
+use super::auth::verify_caller;
 use super::conditional::{self, ConditionOutcome};
 use super::query::Query;
 use super::range::{self, RequestedRange};
 use super::response::{ErrorResponse, HandlerResult};
+use super::routing::last_segment;
 use super::{digest, disposition};
 use crate::app::App;
 use crate::routes::DOWNLOAD_QUERY;
 
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-pub(super) async fn download(
-    State(app): State<Arc<App>>,
-    verified: VerifiedCaller,
-    id: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> HandlerResult {
+pub(super) async fn download(app: &App, context: &RequestContext, request: Request) -> HandlerResult {
+    let verified = verify_caller(app, context, request.headers()).await?;
     let mut query = Query::parse(request.uri().query(), DOWNLOAD_QUERY)?;
     let inline = match query.take("disposition").as_deref() {
         None | Some("attachment") => false,
@@ -46,11 +42,9 @@ pub(super) async fn download(
     };
     let task = query.take("task").unwrap_or_default();
     // A path segment that is not UTF-8 cannot be an id, so there is no such artifact.
-    let Ok(Path(id)) = id else { return Err(Refusal::not_found().into()) };
+    let Some(id) = last_segment(request.uri().path()) else { return Err(Refusal::not_found().into()) };
     let (caller, headers) = (verified.caller(), request.headers());
-    if let Some(context) = request.extensions().get::<Arc<RequestContext>>() {
-        context.set_requested_artifact(&id);
-    }
+    context.set_requested_artifact(&id);
 
     // A range has no meaning for HEAD (RFC 9110 §14.2), so it is ignored.
     if request.method() == Method::HEAD {
@@ -72,15 +66,21 @@ pub(super) async fn download(
         }
         part = requested_part(headers, &record)?;
     }
-    let DownloadResult { record, range, stream } = app.resolver.download(caller, &task, &id, part).await?;
+    let DownloadResult { record, range, mut stream } =
+        app.resolver.download(caller, &task, &id, part).await?;
     let length = range.end - range.start;
-    let body = Body::from_stream(stream);
+    // The resolver has already read the first chunk. If this is the whole response, hyper sends the head and the bytes in
+    // one write.
+    let body = match stream.next().await {
+        Some(Ok(first)) if first.len() as u64 == length => Body::from(first),
+        first => Body::from_stream(stream::iter(first).chain(stream)),
+    };
     if part.is_none() {
         return Ok(artifact_response(&record, inline, StatusCode::OK, length, body));
     }
     let mut response = artifact_response(&record, inline, StatusCode::PARTIAL_CONTENT, length, body);
     let content_range = format!("bytes {}-{}/{}", range.start, range.end.saturating_sub(1), record.size);
-    insert_header(&mut response, CONTENT_RANGE, &content_range);
+    insert_header(&mut response, CONTENT_RANGE, content_range);
     Ok(response)
 }
 
@@ -134,6 +134,8 @@ fn artifact_response(
 ) -> axum::response::Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
+    // Room for all headers, those of every response included.
+    response.headers_mut().reserve(20);
     set_cache_headers(&mut response, record);
     let (filename, media_type) = (record.options.filename.as_deref(), record.options.media_type.as_deref());
     let headers = response.headers_mut();
@@ -160,20 +162,20 @@ fn not_modified(record: &Record) -> axum::response::Response {
 /// Sets the headers for caches. The response depends on the caller, so `Vary` lists the headers that identify the
 /// caller.
 fn set_cache_headers(response: &mut axum::response::Response, record: &Record) {
-    insert_header(response, ETAG, &conditional::entity_tag(&record.digest));
+    insert_header(response, ETAG, conditional::entity_tag(&record.digest));
     // `Last-Modified` must not be later than `Date`. hyper's own `Date` may be a second old, so `Date` is set here.
     let now = SystemTime::now();
-    insert_header(response, DATE, &httpdate::fmt_http_date(now));
-    insert_header(response, LAST_MODIFIED, &httpdate::fmt_http_date(conditional::last_modified(record, now)));
+    insert_header(response, DATE, httpdate::fmt_http_date(now));
+    insert_header(response, LAST_MODIFIED, httpdate::fmt_http_date(conditional::last_modified(record, now)));
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, immutable"));
     headers.insert(VARY, HeaderValue::from_static("authorization, x-harbor-session"));
 }
 
 /// Sets the header `name`.
-fn insert_header(response: &mut axum::response::Response, name: HeaderName, value: &str) {
+fn insert_header(response: &mut axum::response::Response, name: HeaderName, value: String) {
     // The values consist of visible ASCII characters and spaces, so they are always valid.
-    if let Ok(value) = HeaderValue::from_str(value) {
+    if let Ok(value) = HeaderValue::try_from(value) {
         response.headers_mut().insert(name, value);
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use artifact_store_protocol::EventKind;
 use artifact_store_resolver::{Delivery, SubscribeOptions, Subscription};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, stream};
 
-use super::access_log::EventStreamMarker;
-use super::auth::{VerifiedCaller, VerifiedSubscriber};
+use super::access_log::{EventStreamMarker, RequestContext};
+use super::auth::{VerifiedCaller, verify_subscriber};
 use super::query::Query;
 use super::response::{ErrorResponse, HandlerResult};
 use crate::app::App;
@@ -25,12 +25,9 @@ const EVENT_TYPE: HeaderName = HeaderName::from_static("x-harbor-event-type");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-pub(super) async fn events(
-    State(app): State<Arc<App>>,
-    VerifiedSubscriber(verified, lifetime): VerifiedSubscriber,
-    request: Request,
-) -> HandlerResult {
-    let subscription = subscribe(&app, &verified, &request)?;
+pub(super) async fn events(app: &App, context: &RequestContext, request: Request) -> HandlerResult {
+    let (verified, lifetime) = verify_subscriber(app, context, request.headers(), request.uri()).await?;
+    let subscription = subscribe(app, &verified, &request)?;
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("keep-alive");
     let mut response = Sse::new(event_stream(subscription, lifetime, Arc::clone(&app.metrics.event_streams)))
         .keep_alive(keep_alive)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use artifact_store_protocol::Code;
 use artifact_store_resolver::Refusal;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
 use axum::response::Response;
 use prometheus_client::collector::Collector;
@@ -21,10 +21,10 @@ use crate::app::App;
 use crate::metrics::{Families, Family, Format};
 use crate::request_kind::RequestKind;
 
-pub(super) async fn metrics(State(app): State<Arc<App>>, request: Request) -> HandlerResult {
+pub(super) fn metrics(app: &Arc<App>, request: &Request) -> HandlerResult {
     reject_parameters(request.uri().query())?;
     let format = negotiate_format(request.headers());
-    let collector = Box::new(MetricsCollector(Arc::clone(&app)));
+    let collector = Box::new(MetricsCollector(Arc::clone(app)));
     let text = app.metrics.exposition.text(format, collector).map_err(|error| {
         Refusal::new(Code::RuntimeError, "the runtime failed; its log says why under this request's id")
             .with_cause(error)
@@ -54,7 +54,7 @@ impl Collector for MetricsCollector {
 
 /// The functions that write the metric families. Each function writes the families of one part of the app.
 const FAMILY_ENCODERS: &[fn(&App, &mut Families<'_>) -> fmt::Result] = &[
-    |app, families| app.metrics.requests.encode(families, *app.in_flight.borrow() as u64),
+    |app, families| app.metrics.requests.encode(families, app.in_flight.get() as u64),
     |app, families| app.metrics.connections.encode(families),
     encode_connections,
     |app, families| app.metrics.event_streams.encode(families),

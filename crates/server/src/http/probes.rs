@@ -2,11 +2,10 @@
 //! description, and what the server is. These routes need no token, so their responses must never show anything of a
 //! tenant.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use artifact_store_protocol::{Code, Status};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 
 use super::query::reject_parameters;
@@ -16,25 +15,25 @@ use crate::liveness::Liveness;
 use crate::server_description::ServerDescription;
 
 /// Says that the process runs.
-pub(super) async fn healthz(request: Request) -> HandlerResult {
+pub(super) fn healthz(request: &Request) -> HandlerResult {
     reject_parameters(request.uri().query())?;
     json(StatusCode::OK, &Liveness::OK)
 }
 
 /// Returns the OpenAPI document.
-pub(super) async fn openapi(request: Request) -> HandlerResult {
+pub(super) fn openapi(request: &Request) -> HandlerResult {
     reject_parameters(request.uri().query())?;
     Ok(json_text(StatusCode::OK, crate::openapi::text()))
 }
 
 /// Says what the server is.
-pub(super) async fn root(request: Request) -> HandlerResult {
+pub(super) fn root(request: &Request) -> HandlerResult {
     reject_parameters(request.uri().query())?;
     json(StatusCode::OK, &ServerDescription::SELF)
 }
 
 /// Says whether the server can serve requests. The response is an error if it cannot, and during a shutdown.
-pub(super) async fn readyz(State(app): State<Arc<App>>, request: Request) -> HandlerResult {
+pub(super) async fn readyz(app: &App, request: Request) -> HandlerResult {
     reject_parameters(request.uri().query())?;
     if app.is_shutting_down.load(Ordering::Acquire) {
         return Err(ErrorResponse::new(Code::RuntimeError, "the runtime is shutting down"));

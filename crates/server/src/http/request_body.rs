@@ -12,6 +12,7 @@
 //! the response is sent. The drained bytes and the time are limited.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,9 +23,10 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::Request;
 use axum::http::header::EXPECT;
 use hyper::body::{Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::request_head::MalformedHead;
+use super::access_log::{ConnectionContext, TrackedBodyProgress};
+use super::request_head::check_head;
 use crate::body_memory::MIN_BYTES_PER_SECOND;
 use crate::connections::BodyGuard;
 use crate::metrics::RequestMetrics;
@@ -60,29 +62,41 @@ impl BodyProgress {
     }
 }
 
-/// Wraps a request's body, and checks the head of the request. `has_fragment` says whether the target has a fragment.
-/// `stall_timeout` limits one wait for more bytes. `guard` is dropped when the body is read or drained. `metrics`
-/// counts the received bytes.
-pub(super) fn wrap_body(
+/// Checks the head of a request from `peer`, and wraps its body. `has_fragment` says whether the target has a fragment.
+/// `stall_timeout` limits one wait for more bytes. `begin_body` is called if the request has a body, and the guard that it
+/// returns is dropped when the body is read or drained. `metrics` counts the received bytes.
+pub(super) fn wrap_request(
     request: Request<Incoming>,
+    peer: IpAddr,
     has_fragment: bool,
     stall_timeout: Duration,
-    guard: BodyGuard,
+    begin_body: impl FnOnce() -> BodyGuard,
     metrics: &Arc<RequestMetrics>,
-) -> Request<Body> {
-    let (mut parts, inner) = request.into_parts();
-    MalformedHead::insert_error_if_malformed(&mut parts, has_fragment);
-    let expects_continue = parts.headers.contains_key(EXPECT) && !inner.is_end_stream();
+) -> (Request<Body>, ConnectionContext) {
+    let (parts, inner) = request.into_parts();
+    let refusal = check_head(&parts, has_fragment);
+    let mut context = ConnectionContext { peer: Some(peer), body: TrackedBodyProgress::NoBody, refusal };
+    if inner.is_end_stream() {
+        return (Request::from_parts(parts, Body::empty()), context);
+    }
     let progress = Arc::new(BodyProgress {
-        expects_continue,
+        expects_continue: parts.headers.contains_key(EXPECT),
         is_polled: AtomicBool::new(false),
         received: AtomicU64::new(0),
     });
-    parts.extensions.insert(Arc::clone(&progress));
-    let (inner, guard, metrics) = (Some(inner), Some(guard), Arc::clone(metrics));
-    let body =
-        RequestBody { inner, progress, metrics, stall_timeout, stall: None, wait_sum: Duration::ZERO, guard };
-    Request::from_parts(parts, Body::new(body))
+    context.body = TrackedBodyProgress::Body(Arc::clone(&progress));
+    let (inner, guard, metrics) = (Some(inner), Some(begin_body()), Arc::clone(metrics));
+    let body = RequestBody {
+        inner,
+        progress,
+        metrics,
+        stall_timeout,
+        waiting_since: None,
+        timer: None,
+        wait_sum: Duration::ZERO,
+        guard,
+    };
+    (Request::from_parts(parts, Body::new(body)), context)
 }
 
 /// The body of a request, with a limit on how long the server waits for it.
@@ -94,8 +108,10 @@ struct RequestBody {
     metrics: Arc<RequestMetrics>,
     /// How long one wait for more bytes may take.
     stall_timeout: Duration,
-    /// The current stall. `None`: the server does not wait for the body.
-    stall: Option<Stall>,
+    /// Since when the server has waited for the body. `None`: the server does not wait for the body.
+    waiting_since: Option<Instant>,
+    /// Ends a wait that is too long. `None` before the first wait. All waits use the same timer.
+    timer: Option<Pin<Box<Sleep>>>,
     /// The sum of all waits for the body, minus the time that the received bytes take at the minimum rate. Never below
     /// zero.
     wait_sum: Duration,
@@ -103,24 +119,24 @@ struct RequestBody {
     guard: Option<BodyGuard>,
 }
 
-/// A period in which the server waits for a body.
-#[derive(Debug)]
-struct Stall {
-    since: Instant,
-    timer: Pin<Box<Sleep>>,
-}
-
 impl RequestBody {
     /// Waits while no bytes arrive. Resolves when this wait, or the sum of all waits, is too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let remaining = self.stall_timeout.saturating_mul(MAX_STALL_TIMEOUTS).saturating_sub(self.wait_sum);
-        let max_wait = self.stall_timeout.min(remaining);
-        let stall = self
-            .stall
-            .get_or_insert_with(|| Stall { since: Instant::now(), timer: Box::pin(sleep(max_wait)) });
-        ready!(stall.timer.as_mut().poll(cx));
-        // A timer that is ready must not be polled again.
-        self.stall = None;
+        if self.waiting_since.is_none() {
+            let now = Instant::now();
+            self.waiting_since = Some(now);
+            let remaining =
+                self.stall_timeout.saturating_mul(MAX_STALL_TIMEOUTS).saturating_sub(self.wait_sum);
+            let deadline = now + self.stall_timeout.min(remaining);
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(deadline),
+                None => self.timer = Some(Box::pin(sleep_until(deadline))),
+            }
+        }
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        ready!(timer.as_mut().poll(cx));
+        // A timer that is ready must not be polled again before it is reset.
+        self.waiting_since = None;
         Poll::Ready(())
     }
 }
@@ -143,8 +159,8 @@ impl HttpBody for RequestBody {
                 io::Error::new(io::ErrorKind::TimedOut, "the request's body stalled, or arrived too slowly");
             return Poll::Ready(Some(Err(error.into())));
         };
-        if let Some(stall) = this.stall.take() {
-            this.wait_sum = this.wait_sum.saturating_add(stall.since.elapsed());
+        if let Some(since) = this.waiting_since.take() {
+            this.wait_sum = this.wait_sum.saturating_add(since.elapsed());
         }
         if let Some(Ok(frame)) = &frame {
             let length = frame.data_ref().map_or(0, |data| data.len() as u64);

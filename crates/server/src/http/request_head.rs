@@ -4,44 +4,27 @@
 
 use std::net::Ipv6Addr;
 
+use axum::http::Version;
 use axum::http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{Request, Version};
-use axum::response::{IntoResponse, Response};
 
 use super::response::ErrorResponse;
 
-/// The error in a head. The head is checked before the router is called. The error is stored in the request's
-/// extensions, and the middleware `log_request` responds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct MalformedHead(&'static str);
-
-impl MalformedHead {
-    /// Checks a head. If the head has an error, inserts the error into `parts`. `has_fragment` comes from the
-    /// connection, because hyper drops the fragment.
-    pub(super) fn insert_error_if_malformed(parts: &mut Parts, has_fragment: bool) {
-        let authority = parts.uri.authority().map(Authority::as_str);
-        let target_error = if has_fragment {
-            Some("the request's target has a fragment; send it without '#' and what follows")
-        } else if authority.is_some_and(|authority| !is_host(authority.as_bytes())) {
-            Some(INVALID_HOST)
-        } else {
-            None
-        };
-        if let Some(message) = target_error.or_else(|| header_error(parts.version, &parts.headers)) {
-            parts.extensions.insert(Self(message));
-        }
-    }
-
-    /// Returns the error response. `None`: the head has no error. The connection is closed after the error response, so
-    /// no further request is read.
-    pub(super) fn response<B>(request: &Request<B>) -> Option<Response> {
-        let Self(message) = *request.extensions().get::<Self>()?;
-        let error =
-            ErrorResponse::invalid(message).with_header(CONNECTION, HeaderValue::from_static("close"));
-        Some(error.into_response())
-    }
+/// Checks a head before the request is routed. `has_fragment` comes from the connection, because hyper drops the
+/// fragment. Returns the error response. `None`: the head has no error. The connection is closed after the error
+/// response, so no further request is read.
+pub(super) fn check_head(parts: &Parts, has_fragment: bool) -> Option<ErrorResponse> {
+    let authority = parts.uri.authority().map(Authority::as_str);
+    let target_error = if has_fragment {
+        Some("the request's target has a fragment; send it without '#' and what follows")
+    } else if authority.is_some_and(|authority| !is_host(authority.as_bytes())) {
+        Some(INVALID_HOST)
+    } else {
+        None
+    };
+    let message = target_error.or_else(|| header_error(parts.version, &parts.headers))?;
+    Some(ErrorResponse::invalid(message).with_header(CONNECTION, HeaderValue::from_static("close")))
 }
 
 const INVALID_HOST: &str =

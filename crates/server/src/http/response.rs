@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use artifact_store_protocol::{Code, Envelope};
 use artifact_store_resolver::Refusal;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue,
     RETRY_AFTER, WWW_AUTHENTICATE,
@@ -174,6 +174,16 @@ fn raw_response(response: ErrorResponse) -> Vec<u8> {
     bytes
 }
 
+/// Sets `Content-Length` if the length of the body is known. A response with the status 304 has no body, and the header
+/// would say that the artifact is empty (RFC 9110 §8.6).
+pub(super) fn set_content_length(response: &mut axum::response::Response) {
+    let is_needed =
+        response.status() != StatusCode::NOT_MODIFIED && !response.headers().contains_key(CONTENT_LENGTH);
+    if is_needed && let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
 /// Formats an error and all its sources, for the log.
 pub(super) fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -219,7 +229,7 @@ pub(super) fn catch_panic() -> CatchPanicLayer<fn(Box<dyn Any + Send + 'static>)
 }
 
 #[allow(clippy::needless_pass_by_value)] // The layer requires this signature.
-fn panic_response(panic: Box<dyn Any + Send + 'static>) -> axum::response::Response {
+pub(super) fn panic_response(panic: Box<dyn Any + Send + 'static>) -> axum::response::Response {
     // The payload of a panic is a `String` if its message was formatted, and a `&str` otherwise.
     let text = panic
         .downcast_ref::<String>()

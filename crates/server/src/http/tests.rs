@@ -14,7 +14,7 @@ use axum::routing::get;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use super::{response, router, server_router};
+use super::{ConnectionContext, HttpService, response, router};
 use crate::app::App;
 use crate::routes::ROUTES;
 use crate::settings::{EventStreamSettings, ServerSettings};
@@ -26,7 +26,7 @@ const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 struct Fixture {
     app: Arc<App>,
-    router: Router,
+    service: HttpService,
     token: String,
 }
 
@@ -76,8 +76,8 @@ impl Fixture {
             max_requests_per_tenant: 100,
         };
         let app = Arc::new(App::new(Resolver::new(store, ResolverOptions::default()), verifier, &settings));
-        let router = server_router(&app, &settings);
-        Self { app, router, token }
+        let service = HttpService::new(&app, &settings);
+        Self { app, service, token }
     }
 
     async fn send(&self, verb: &str, path: &str, headers: &[(&str, &str)]) -> TestResponse {
@@ -86,11 +86,14 @@ impl Fixture {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::empty()).unwrap();
-        let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let (head, body) = self.service.respond(request, ConnectionContext::default()).await.into_parts();
         // An event stream does not end, so its body is not read.
         let is_event_stream = head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
-        let body =
-            if is_event_stream { Bytes::new() } else { to_bytes(body, MAX_RESPONSE_BYTES).await.unwrap() };
+        let body = if is_event_stream {
+            Bytes::new()
+        } else {
+            to_bytes(Body::new(body), MAX_RESPONSE_BYTES).await.unwrap()
+        };
         TestResponse { status: head.status, headers: head.headers, body }
     }
 
@@ -311,16 +314,16 @@ async fn a_closed_bus_refuses_streams_with_a_retry_time() {
 #[tokio::test]
 async fn a_request_counts_as_in_flight_until_its_response_has_ended_and_a_stream_does_not() {
     let fixture = Fixture::new(&[]).await;
-    let count = || *fixture.app.in_flight.borrow();
+    let count = || fixture.app.in_flight.get();
     let request = |path: &str| {
         let request = Request::builder().uri(path).header(AUTHORIZATION, format!("Bearer {}", fixture.token));
-        fixture.router.clone().oneshot(request.body(Body::empty()).unwrap())
+        fixture.service.respond(request.body(Body::empty()).unwrap(), ConnectionContext::default())
     };
-    let alive = request("/healthz").await.unwrap();
+    let alive = request("/healthz").await;
     assert_eq!(count(), 1);
     drop(alive);
     assert_eq!(count(), 0);
-    let stream = request("/v1/events").await.unwrap();
+    let stream = request("/v1/events").await;
     assert_eq!((stream.status(), count()), (StatusCode::OK, 0));
 }
 

@@ -1,17 +1,15 @@
 //! `PUT /v1/artifacts`: the raw bytes of an artifact, streamed into the store.
 
-use std::sync::Arc;
-
 use artifact_store_core::{Body as ArtifactBody, Source};
 use artifact_store_protocol::{PutOpts, PutResponse};
 use axum::body::HttpBody;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use axum::http::{StatusCode, header::HeaderName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::access_log::RequestContext;
-use super::auth::VerifiedCaller;
+use super::auth::verify_caller;
 use super::query::Query;
 use super::response::{ErrorResponse, HandlerResult, json};
 use super::{body_headers, conditional, digest};
@@ -21,11 +19,8 @@ use crate::routes::UPLOAD_QUERY;
 /// Escapes everything except the unreserved characters of RFC 3986, for path segments and query values.
 const ESCAPE_SET: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-pub(super) async fn upload(
-    State(app): State<Arc<App>>,
-    verified: VerifiedCaller,
-    request: Request,
-) -> HandlerResult {
+pub(super) async fn upload(app: &App, context: &RequestContext, request: Request) -> HandlerResult {
+    let verified = verify_caller(app, context, request.headers()).await?;
     let mut query = Query::parse(request.uri().query(), UPLOAD_QUERY)?;
     let headers = request.headers();
     body_headers::check_headers(request.method(), headers)?;
@@ -44,7 +39,6 @@ pub(super) async fn upload(
         metadata: None,
     };
 
-    let context = request.extensions().get::<Arc<RequestContext>>().cloned();
     let body = request.into_body();
     let length = body.size_hint().exact();
     let mut bytes = ArtifactBody::from_stream(body.into_data_stream());
@@ -55,9 +49,7 @@ pub(super) async fn upload(
         bytes = bytes.with_digest(digest);
     }
     let uploaded = app.resolver.upload(verified.caller(), &task, opts, bytes).await?;
-    if let Some(context) = context {
-        context.set_artifact(&uploaded.record.id);
-    }
+    context.set_artifact(&uploaded.record.id);
     let status = if uploaded.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = json(status, &PutResponse::new(&uploaded.record))?;
     if uploaded.created {

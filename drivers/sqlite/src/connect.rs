@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use artifact_store_core::StoreError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::config::{SqliteConfig, Synchronous};
@@ -106,6 +107,9 @@ impl ConnectOptions {
         };
         conn.busy_timeout(self.busy_timeout)?;
         conn.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        // The plan of a statement does not depend on its parameters. Without this setting, SQLite compiles some statements
+        // again each time another value is bound, which takes longer than a small read.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // A negative cache size is a number of KiB, and a positive one is a number of pages. `fullfsync`: on macOS, data is
         // not on the disk after an fsync alone; other systems ignore this pragma. `mmap_size`: with a memory-mapped file,
         // an I/O error would kill the process with a signal instead of failing the statement.

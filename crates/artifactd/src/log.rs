@@ -3,6 +3,7 @@
 //! A caller puts a line into a queue of limited size and does not wait. If standard error is full, closed or not read,
 //! lines are dropped, counted and reported, and no request waits. This module must never know the content of a line.
 
+mod json;
 mod panics;
 mod queue;
 mod writer;
@@ -23,6 +24,7 @@ use tracing_subscriber::reload::{self, Handle};
 
 use artifact_store_server::LogCounts;
 
+use self::json::JsonLine;
 use self::queue::LineQueue;
 use crate::config::{LogFormat, TelemetrySettings};
 
@@ -75,9 +77,7 @@ fn init_with(
         .with_target(false)
         .with_ansi(io::stderr().is_terminal());
     let layer = match settings.log_format {
-        LogFormat::Json => {
-            layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
-        }
+        LogFormat::Json => layer.event_format(JsonLine).boxed(),
         LogFormat::Text => layer.boxed(),
     };
     // This fails if a program that embeds this library has already set its own subscriber. That subscriber stays in

@@ -285,12 +285,10 @@ impl StoreState {
 
     /// The mark of the reservation at the key; `None` if there is no object, or if the object is not a reservation.
     async fn read_reservation_mark(&self, key: &str) -> Result<Option<String>, StoreError> {
-        match self.client.head_object().bucket(&self.bucket).key(key).send().await {
-            Ok(head) => Ok(head.metadata().and_then(|metadata| metadata.get(META_CLAIM)).cloned()),
-            Err(error) => match self.request_error(Operation::read("looking up a claim"), error) {
-                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => Ok(None),
-                failed => Err(failed.into()),
-            },
+        match self.objects.head(key, Operation::read("looking up a claim")).await {
+            Ok(head) => Ok(head.metadata.get(META_CLAIM).cloned()),
+            Err(RequestError { kind: RequestErrorKind::NoSuchKey, .. }) => Ok(None),
+            Err(failed) => Err(failed.into()),
         }
     }
 
@@ -303,6 +301,6 @@ impl StoreState {
     ) -> Result<(), RequestError> {
         let metadata = mark.map(|mark| [(META_CLAIM.to_owned(), mark.to_owned())].into());
         let object = SmallObject { metadata, if_exists, ..SmallObject::new(key, Bytes::new()) };
-        object.put(&self.config, &self.client, CLAIM).await
+        object.put(&self.config, &self.objects, CLAIM).await
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! This module must never know what a request is for.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use artifact_store_core::StoreError;
 use aws_credential_types::Credentials;
@@ -14,21 +14,32 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     StalledStreamProtectionConfig,
 };
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
 use crate::config::S3Config;
+use crate::direct_client::DirectClient;
 use crate::error;
+use crate::object_client::ObjectClient;
+use crate::presign_credentials::UrlValidity;
+use crate::signer_cache::SignerCache;
+use crate::sigv4::Address;
+use crate::url_signer::{Download, UrlSigner};
 
 /// The timeout of a request that sends bytes is `request_timeout`, plus one second for each 256 KiB.
 const MIN_UPLOAD_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// The timeout of a request that copies bytes within the storage is `request_timeout`, plus one second for each 16 MiB.
 const MIN_COPY_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
 /// The longest delay between two attempts of a request.
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
+pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// The clients of a store.
 #[derive(Debug, Clone)]
 pub(crate) struct Clients {
     pub(crate) client: Client,
+    /// Sends requests for single objects.
+    pub(crate) objects: ObjectClient,
     /// Signs URLs for the option `presign_endpoint`, and sends no request. `None` if the option is not set.
     pub(crate) presign_client: Option<Client>,
     /// Provides the access key.
@@ -54,8 +65,12 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
         (Builder::from(&default_config), credentials)
     };
     // A missing key is reported now, and not by the first request.
-    credentials.provide_credentials().await.map_err(|failed| error::credentials_error(&failed))?;
+    let key = credentials.provide_credentials().await.map_err(|failed| error::credentials_error(&failed))?;
+    let connector = connector(config);
+    let shared = connector.clone();
     let mut builder = builder
+        // All requests have the same timeout of connections, so one connector is enough.
+        .http_client(http_client_fn(move |_, _| shared.clone()))
         .region(Region::new(config.region.clone()))
         .credentials_provider(credentials.clone())
         .force_path_style(config.path_style)
@@ -77,7 +92,53 @@ pub(crate) async fn connect(config: &S3Config) -> Result<Clients, StoreError> {
         .presign_endpoint
         .as_ref()
         .map(|endpoint| Client::from_conf(builder.clone().endpoint_url(endpoint).build()));
-    Ok(Clients { client: Client::from_conf(builder.build()), presign_client, credentials })
+    let client = Client::from_conf(builder.build());
+    let direct = match address(config, &client, &key).await {
+        Some(address) if !config.s3_client_only => {
+            Some(DirectClient::new(connector, SignerCache::new(credentials.clone(), address)))
+        }
+        _ => None,
+    };
+    let objects = ObjectClient::new(config, client.clone(), direct);
+    Ok(Clients { client, objects, presign_client, credentials })
+}
+
+/// The HTTP client of all requests. It is what the S3 client makes by default: TLS with the certificates of the system,
+/// and the proxies in the environment. It is made here, because [`DirectClient`] uses it, too.
+fn connector(config: &S3Config) -> SharedHttpConnector {
+    let settings = HttpConnectorSettings::builder().connect_timeout(config.connect_timeout).build();
+    let connector = Connector::builder()
+        .connector_settings(settings)
+        .proxy_config(ProxyConfig::from_env())
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
+        .build();
+    SharedHttpConnector::new(connector)
+}
+
+/// The address of the bucket's objects, as the S3 client determines it. `None` if this crate would sign a request to this
+/// address differently than the client: then only the client can send requests. Sends nothing.
+async fn address(config: &S3Config, client: &Client, key: &Credentials) -> Option<Address> {
+    let download = Download {
+        key: "artifact",
+        cache_control: "private",
+        content_disposition: "attachment",
+        content_type: "text/plain",
+    };
+    let validity = UrlValidity::new(SystemTime::now(), Duration::from_mins(1), None)?;
+    let request = client
+        .get_object()
+        .bucket(&config.bucket)
+        .key(download.key)
+        .response_cache_control(download.cache_control)
+        .response_content_disposition(download.content_disposition)
+        .response_content_type(download.content_type)
+        .customize()
+        .config_override(Builder::new().credentials_provider(key.clone()))
+        .presigned(validity.presigning_config().ok()?)
+        .await
+        .ok()?;
+    let signer = UrlSigner::from_signed_url(request.uri(), &download, &validity, key)?;
+    Some(signer.address().clone())
 }
 
 /// The timeouts of a request. `attempt_timeout` limits each attempt.
@@ -117,7 +178,7 @@ pub(crate) fn total_timeout(config: &S3Config, attempt_timeout: Duration) -> Dur
 }
 
 /// The configuration of a request. Each attempt may take `attempt_timeout`.
-fn with_attempt_timeout(config: &S3Config, attempt_timeout: Duration) -> Builder {
+pub(crate) fn with_attempt_timeout(config: &S3Config, attempt_timeout: Duration) -> Builder {
     Builder::new().timeout_config(timeout_config(config, attempt_timeout))
 }
 

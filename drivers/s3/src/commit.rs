@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use artifact_store_core::{Bytes, PutOutcome, PutResult, Record, StoreError};
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumAlgorithm, MetadataDirective};
-use data_encoding::BASE64;
+use aws_sdk_s3::types::MetadataDirective;
 
 use crate::claim::{Claim, ClaimOutcome, ClaimWaiter};
 use crate::client;
@@ -21,6 +19,7 @@ use crate::headers::{CONTENT_DISPOSITION, content_type};
 use crate::layout::check_key_length;
 use crate::lookup::KeyStatus;
 use crate::multipart::{MultipartUpload, copy_in_parts, copy_in_parts_timeout};
+use crate::object_client::NewObject;
 use crate::put::MAX_SINGLE_PUT_BYTES;
 use crate::record::{EncodedRecord, encode_record};
 use crate::small_object::IfExists;
@@ -259,36 +258,26 @@ impl StoreState {
         artifact: &mut NewArtifact,
         if_exists: IfExists,
     ) -> Result<(), RequestError> {
-        let if_none_match = if_exists.if_none_match();
         let content_type = content_type(&artifact.record);
         let metadata = artifact.encoded.metadata.clone();
         let size = artifact.record.size;
         match &mut artifact.source {
             BodySource::Bytes(bytes) => {
-                let put = self
-                    .client
-                    .put_object()
-                    .bucket(&self.bucket)
-                    .key(key)
-                    .set_metadata(Some(metadata))
-                    .set_content_type(content_type)
-                    .content_disposition(CONTENT_DISPOSITION)
-                    .set_if_none_match(if_none_match)
-                    // The digest is known, so the bytes are not hashed again for the signature.
-                    .checksum_algorithm(ChecksumAlgorithm::Sha256)
-                    .checksum_sha256(BASE64.encode(artifact.record.digest.as_bytes()))
-                    .body(ByteStream::from(bytes.clone()))
-                    .customize()
-                    .disable_payload_signing()
-                    .config_override(client::with_send_timeout(&self.config, size));
-                put.send()
-                    .await
-                    .map(drop)
-                    .map_err(|error| self.request_error(Operation::write("putting an artifact"), error))
+                let object = NewObject {
+                    key,
+                    bytes: bytes.clone(),
+                    digest: artifact.record.digest,
+                    content_type,
+                    content_disposition: Some(CONTENT_DISPOSITION),
+                    metadata: Some(metadata),
+                    if_exists,
+                    attempt_timeout: client::send_timeout(&self.config, size),
+                };
+                self.objects.put(object, Operation::write("putting an artifact")).await
             }
             BodySource::Copy { from, .. } if size > self.config.copy_limit => {
                 let mut upload = copy_in_parts(self, from, key, size, metadata, content_type).await?;
-                upload.complete(if_none_match).await
+                upload.complete(if_exists.if_none_match()).await
             }
             BodySource::Copy { from, etag } => {
                 let copy = self
@@ -303,14 +292,14 @@ impl StoreState {
                     .set_metadata(Some(metadata))
                     .set_content_type(content_type)
                     .content_disposition(CONTENT_DISPOSITION)
-                    .set_if_none_match(if_none_match)
+                    .set_if_none_match(if_exists.if_none_match())
                     .customize()
                     .config_override(client::with_copy_timeout(&self.config, size));
                 copy.send().await.map(drop).map_err(|error| {
                     self.request_error(Operation::write("copying an upload to its artifact"), error)
                 })
             }
-            BodySource::Multipart(upload) => upload.complete(if_none_match).await,
+            BodySource::Multipart(upload) => upload.complete(if_exists.if_none_match()).await,
         }
     }
 }

@@ -59,7 +59,7 @@ impl CompanionObjects {
     ) -> Result<(), StoreError> {
         check_key_length(&key)?;
         self.objects.push(TempObject::new(state, key.clone()));
-        SmallObject::new(key, bytes).put(&state.config, &state.client, operation).await?;
+        SmallObject::new(key, bytes).put(&state.config, &state.objects, operation).await?;
         Ok(())
     }
 

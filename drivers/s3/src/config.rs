@@ -235,6 +235,7 @@ pub struct S3Config {
     pub(crate) upload_ttl: Duration,
     pub(crate) max_artifact_bytes: u64,
     pub(crate) copy_limit: u64,
+    pub(crate) s3_client_only: bool,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -266,6 +267,7 @@ impl S3Config {
             upload_ttl: Duration::from_hours(24),
             max_artifact_bytes: MAX_OBJECT_BYTES,
             copy_limit: MAX_COPY_BYTES,
+            s3_client_only: false,
             clock: Arc::new(SystemClock),
         }
     }
@@ -317,7 +319,7 @@ impl S3Config {
             upload_ttl: duration("upload_ttl", defaults.upload_ttl),
             max_artifact_bytes: number("max_artifact_bytes", defaults.max_artifact_bytes),
             clock,
-            // `defaults` already contains the bucket. `copy_limit` is not an option.
+            // `defaults` already contains the bucket. `copy_limit` and `s3_client_only` are not options.
             ..defaults
         };
         config.validate()?;
@@ -483,6 +485,15 @@ impl S3Config {
     #[must_use]
     pub fn copy_limit(mut self, bytes: u64) -> Self {
         self.copy_limit = bytes;
+        self
+    }
+
+    /// Sets whether all requests are sent by the S3 client, as for storages that only this client can sign for. Tests
+    /// set it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn s3_client_only(mut self, only: bool) -> Self {
+        self.s3_client_only = only;
         self
     }
 

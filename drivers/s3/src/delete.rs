@@ -8,6 +8,7 @@ use std::time::Duration;
 use artifact_store_core::{ArtifactId, ErrorKind, Scope, StoreError};
 
 use crate::error::{Operation, RequestError, RequestErrorKind};
+use crate::lookup::LOOK_UP;
 use crate::record::{META_MARK, StoredRecord, decode_record};
 use crate::state::StoreState;
 
@@ -26,19 +27,17 @@ impl StoreState {
     pub(crate) async fn delete(self: Arc<Self>, scope: Scope, id: ArtifactId) -> Result<bool, StoreError> {
         let key = self.layout.artifact_key(&scope, &id);
         let _lock = self.lock_key(&key).await;
-        let head = match self.client.head_object().bucket(&self.bucket).key(&key).send().await {
+        let head = match self.objects.head(&key, LOOK_UP).await {
             Ok(head) => head,
-            Err(error) => match self.request_error(Operation::read("looking up an artifact"), error) {
-                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => {
-                    self.check_bucket().await?;
-                    return Ok(false);
-                }
-                failed => return Err(failed.into()),
-            },
+            Err(RequestError { kind: RequestErrorKind::NoSuchKey, .. }) => {
+                self.check_bucket().await?;
+                return Ok(false);
+            }
+            Err(failed) => return Err(failed.into()),
         };
         // It must be possible to delete a damaged artifact. So if the record cannot be read, it is `None` here, and the
         // objects that only the record names are left to a sweep. After a temporary failure, nothing is deleted.
-        let stored = match decode_record(&key, head.metadata()) {
+        let stored = match decode_record(&key, Some(&head.metadata)) {
             // The object is not an artifact.
             Ok(None) => return Ok(false),
             Ok(Some(stored)) => none_if_unreadable(self.decrypt_record(&key, stored).await)?,
@@ -60,7 +59,7 @@ impl StoreState {
             }
             Some(StoredRecord::Encrypted(_)) | None => None,
         };
-        let mark = head.metadata().and_then(|metadata| metadata.get(META_MARK));
+        let mark = head.metadata.get(META_MARK);
         if self.format.indexed
             && let (Some(record), Some(mark)) = (record, mark)
         {
@@ -81,12 +80,9 @@ impl StoreState {
 
     /// Deletes one object. A missing object is not an error.
     pub(crate) async fn delete_object(&self, operation: Operation, key: &str) -> Result<(), StoreError> {
-        match self.client.delete_object().bucket(&self.bucket).key(key).send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match self.request_error(operation, error) {
-                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => Ok(()),
-                failed => Err(failed.into()),
-            },
+        match self.objects.delete(key, operation).await {
+            Ok(()) | Err(RequestError { kind: RequestErrorKind::NoSuchKey, .. }) => Ok(()),
+            Err(failed) => Err(failed.into()),
         }
     }
 

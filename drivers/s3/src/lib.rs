@@ -109,6 +109,13 @@
 //! page of rows. A get uses only the buffer of its connection. Each request waits `request_timeout` for its response,
 //! and one second more for each 256 KiB that it sends. A read waits `request_timeout` for each chunk of the body.
 //!
+//! # Clients
+//! The driver signs and sends requests for single objects itself, because the S3 client spends more on such a request
+//! than the transfer of a small object takes. Both use the same connections. The S3 client provides access keys and the
+//! bucket's address, and sends all other requests: uploads in parts, copies, listings, and what opening a store needs.
+//! When a store is opened, the driver compares its signature with the S3 client's. If they differ, the S3 client sends
+//! all requests. The timeouts and retries of both are the same.
+//!
 //! # Not done here
 //! - The driver does not encrypt the bytes of artifacts, and sets no lifecycle and no versioning. These are settings of
 //!   the bucket. A lifecycle rule that deletes objects deletes artifacts. If the bucket keeps versions, a delete does
@@ -123,6 +130,7 @@ mod commit;
 mod companion_objects;
 mod config;
 mod delete;
+mod direct_client;
 mod encryption;
 mod error;
 mod features;
@@ -133,6 +141,7 @@ mod layout;
 mod list;
 mod lookup;
 mod multipart;
+mod object_client;
 mod open;
 mod paused_body;
 mod presign;
@@ -142,6 +151,10 @@ mod probe;
 mod put;
 mod read;
 mod record;
+mod request_signer;
+mod retries;
+mod signer_cache;
+mod sigv4;
 mod small_object;
 mod state;
 mod store;

@@ -17,6 +17,8 @@ use crate::state::StoreState;
 /// The maximum number of times that an artifact is looked up. A lookup is repeated if the artifact's object names a
 /// record object that does not exist.
 const MAX_LOOKUPS: usize = 4;
+/// The [`Operation`] of a request that looks up an artifact.
+pub(crate) const LOOK_UP: Operation = Operation::read("looking up an artifact");
 
 /// What exists at an artifact's key.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl ExistingArtifact {
 /// The fields of a HEAD or GET response that describe an object.
 #[derive(Debug)]
 pub(crate) struct ObjectHead<'a> {
-    pub(crate) metadata: Option<&'a HashMap<String, String>>,
+    pub(crate) metadata: &'a HashMap<String, String>,
     /// The size of the whole object, in bytes; `None` if the response does not say it.
     pub(crate) size: Option<u64>,
 }
@@ -105,21 +107,18 @@ impl StoreState {
     /// record object. Then this function looks up the key again, at most [`MAX_LOOKUPS`] times in all.
     pub(crate) async fn status_of_key(&self, key: &str) -> Result<KeyStatus, StoreError> {
         for _ in 0..MAX_LOOKUPS {
-            let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {
+            let head = match self.objects.head(key, LOOK_UP).await {
                 Ok(head) => head,
-                Err(error) => match self.request_error(Operation::read("looking up an artifact"), error) {
-                    RequestError { kind: RequestErrorKind::NoSuchKey, .. } => return Ok(KeyStatus::Absent),
-                    failed => return Err(failed.into()),
-                },
+                Err(RequestError { kind: RequestErrorKind::NoSuchKey, .. }) => return Ok(KeyStatus::Absent),
+                Err(failed) => return Err(failed.into()),
             };
-            if let Some(put_mark) = head.metadata().and_then(|metadata| metadata.get(META_CLAIM)) {
+            if let Some(put_mark) = head.metadata.get(META_CLAIM) {
                 return Ok(KeyStatus::Reserved {
                     put_mark: put_mark.clone(),
                     created_at: head.last_modified,
                 });
             }
-            let size = head.content_length().and_then(|size| u64::try_from(size).ok());
-            let object = ObjectHead { metadata: head.metadata(), size };
+            let object = ObjectHead { metadata: &head.metadata, size: head.content_length };
             if let Some(status) = self.status_of_object(key, &object).await? {
                 return Ok(status);
             }
@@ -134,7 +133,7 @@ impl StoreState {
         key: &str,
         object: &ObjectHead<'_>,
     ) -> Result<Option<KeyStatus>, StoreError> {
-        let stored = match decode_record(key, object.metadata)? {
+        let stored = match decode_record(key, Some(object.metadata))? {
             None => return Ok(Some(KeyStatus::WithoutRecord)),
             Some(stored) => self.decrypt_record(key, stored).await?,
         };
@@ -156,7 +155,7 @@ impl StoreState {
         if object.size != Some(record.size) {
             return Err(StoreError::corrupt(format!("{key}: the object's size differs from its record's")));
         }
-        let mark = object.metadata.and_then(|metadata| metadata.get(META_MARK)).cloned();
+        let mark = object.metadata.get(META_MARK).cloned();
         Ok(Some(KeyStatus::Artifact(Box::new(ExistingArtifact { record, mark }))))
     }
 
@@ -188,16 +187,11 @@ impl StoreState {
                 "{artifact_key}: the object {key_object}, with the key of its record, is missing or altered"
             ))
         };
-        let got = match self.client.get_object().bucket(&self.bucket).key(&key_object).send().await {
+        let operation = Operation::read("reading an encryption key of records");
+        let got = match self.objects.get(&key_object, None, operation).await {
             Ok(got) => got,
-            Err(error) => {
-                match self.request_error(Operation::read("reading an encryption key of records"), error) {
-                    RequestError { kind: RequestErrorKind::NoSuchKey, .. } => {
-                        return Err(missing_or_altered());
-                    }
-                    failed => return Err(failed.into()),
-                }
-            }
+            Err(RequestError { kind: RequestErrorKind::NoSuchKey, .. }) => return Err(missing_or_altered()),
+            Err(failed) => return Err(failed.into()),
         };
         let text = self.read_small_body(&key_object, got.body).await?;
         let parsed = std::str::from_utf8(&text).ok().and_then(RecordKey::parse);
@@ -213,12 +207,10 @@ impl StoreState {
         key: &str,
         digest: &Digest,
     ) -> Result<Option<Record>, StoreError> {
-        let got = match self.client.get_object().bucket(&self.bucket).key(key).send().await {
+        let got = match self.objects.get(key, None, Operation::read("reading a long record")).await {
             Ok(got) => got,
-            Err(error) => match self.request_error(Operation::read("reading a long record"), error) {
-                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => return Ok(None),
-                failed => return Err(failed.into()),
-            },
+            Err(RequestError { kind: RequestErrorKind::NoSuchKey, .. }) => return Ok(None),
+            Err(failed) => return Err(failed.into()),
         };
         let json = self.read_small_body(key, got.body).await?;
         decode_record_object(key, &json, digest).map(Some)
@@ -227,14 +219,12 @@ impl StoreState {
     /// Whether the artifact at `key` references the record object with this random name. If the artifact's metadata are
     /// corrupt, returns `true`, so that the caller does not delete an object of a damaged artifact.
     pub(crate) async fn references_record_object(&self, key: &str, random: &str) -> Result<bool, StoreError> {
-        let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {
+        let head = match self.objects.head(key, LOOK_UP).await {
             Ok(head) => head,
-            Err(error) => match self.request_error(Operation::read("looking up an artifact"), error) {
-                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => return Ok(false),
-                failed => return Err(failed.into()),
-            },
+            Err(RequestError { kind: RequestErrorKind::NoSuchKey, .. }) => return Ok(false),
+            Err(failed) => return Err(failed.into()),
         };
-        let stored = match decode_record(key, head.metadata()) {
+        let stored = match decode_record(key, Some(&head.metadata)) {
             Ok(Some(stored)) => self.decrypt_record(key, stored).await,
             Ok(None) => return Ok(false),
             Err(error) => Err(error),

@@ -17,6 +17,7 @@ use crate::features::{
 };
 use crate::format::{FormatObject, OpenedFormat, StoreFormat, configured_features};
 use crate::layout::Layout;
+use crate::object_client::ObjectClient;
 use crate::probe::FeatureProbe;
 use crate::record::{META_RECORD, META_RECORD_OBJECT};
 use crate::small_object::{IfExists, SmallObject};
@@ -252,7 +253,9 @@ async fn put(
     bytes: Vec<u8>,
     if_exists: IfExists,
 ) -> Result<(), RequestError> {
-    SmallObject { if_exists, ..SmallObject::new(key, bytes) }.put(config, client, WRITE_FORMAT).await
+    // Opening is rare, so all its requests are sent by the S3 client.
+    let objects = ObjectClient::new(config, client.clone(), None);
+    SmallObject { if_exists, ..SmallObject::new(key, bytes) }.put(config, &objects, WRITE_FORMAT).await
 }
 
 impl StoreState {

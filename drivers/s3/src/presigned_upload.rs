@@ -81,7 +81,7 @@ pub(crate) async fn presign_put(
         )));
     }
     SmallObject::new(intent_key, json)
-        .put(&state.config, &state.client, Operation::write("storing an upload intent"))
+        .put(&state.config, &state.objects, Operation::write("storing an upload intent"))
         .await?;
     let request = state
         .presign_client()
@@ -178,12 +178,10 @@ impl UploadCommit {
     /// The record in the stored intent; `None` if there is no intent.
     async fn read_intent(&self) -> Result<Option<Record>, StoreError> {
         let (state, key) = (&self.state, &self.intent_key);
-        let got = match state.client.get_object().bucket(&state.bucket).key(key).send().await {
+        let got = match state.objects.get(key, None, Operation::read("reading an upload intent")).await {
             Ok(got) => got,
-            Err(error) => match state.request_error(Operation::read("reading an upload intent"), error) {
-                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => return Ok(None),
-                failed => return Err(failed.into()),
-            },
+            Err(RequestError { kind: RequestErrorKind::NoSuchKey, .. }) => return Ok(None),
+            Err(failed) => return Err(failed.into()),
         };
         let json = state.read_small_body(key, got.body).await?;
         let record = serde_json::from_slice::<serde_json::Value>(&json)

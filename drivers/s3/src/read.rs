@@ -7,12 +7,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use artifact_store_core::{ArtifactId, ByteRange, ByteStream, Bytes, GetResult, Record, Scope, StoreError};
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
 
-use crate::client;
 use crate::config::MAX_OBJECT_BYTES;
 use crate::error::{self, Operation, RequestError, RequestErrorKind};
 use crate::lookup::{KeyStatus, ObjectHead, missing_record_object};
+use crate::object_client::{Object, ObjectHeaders};
 use crate::state::StoreState;
 
 /// The maximum number of attempts of a read. A read is repeated if the artifact is deleted or replaced between two of
@@ -27,7 +26,7 @@ enum GetResponse {
     RangeNotSatisfiable,
     /// The object, or a range of it.
     Object {
-        output: Box<GetObjectOutput>,
+        object: Box<Object>,
         /// The range of bytes in the response.
         received: Range<u64>,
         /// The size of the whole object, in bytes.
@@ -55,12 +54,12 @@ pub(crate) async fn get(
                 return get_empty_range(state, scope, id, range).await;
             }
         }
-        let (output, received, size) = match send_get(state, &key, header, range).await? {
+        let (object, received, size) = match send_get(state, &key, header, range).await? {
             GetResponse::NotFound => {
                 state.check_bucket().await?;
                 return Ok(None);
             }
-            GetResponse::Object { output, received, size } => (output, received, size),
+            GetResponse::Object { object, received, size } => (object, received, size),
             GetResponse::RangeNotSatisfiable => {
                 let Some(record) = state.stat(scope, id).await? else { return Ok(None) };
                 let resolved = resolve_range(range, record.size);
@@ -73,7 +72,7 @@ pub(crate) async fn get(
                 continue;
             }
         };
-        let head = ObjectHead { metadata: output.metadata(), size: Some(size) };
+        let head = ObjectHead { metadata: &object.headers.metadata, size: Some(size) };
         let record = match state.status_of_object(&key, &head).await? {
             // The record object is missing. The artifact may have been deleted or replaced after the GET request.
             None => {
@@ -92,7 +91,7 @@ pub(crate) async fn get(
         if received != resolved {
             return Err(wrong_range(&key));
         }
-        let stream = body_stream(Arc::clone(state), output.body, resolved.end - resolved.start);
+        let stream = body_stream(Arc::clone(state), object.body, resolved.end - resolved.start);
         return Ok(Some(GetResult { record, range: resolved, stream }));
     }
     Err(failure(&key))
@@ -158,40 +157,40 @@ async fn send_get(
     header: Option<String>,
     range: Option<ByteRange>,
 ) -> Result<GetResponse, StoreError> {
-    let get = state.client.get_object().bucket(&state.bucket).key(key).set_range(header);
+    let operation = Operation::read("reading an artifact");
     let is_suffix = matches!(range, Some(ByteRange::Suffix(_)));
     // Some servers fail if a suffix is longer than the object. So a suffix is requested without retries. After a
     // failure, the caller requests a bounded range instead.
     let result = if is_suffix {
-        get.customize().config_override(client::without_retries(&state.config)).send().await
+        state.objects.get_once(key, header, operation).await
     } else {
-        get.send().await
+        state.objects.get(key, header, operation).await
     };
     match result {
-        Ok(object) => match received_range(&object) {
-            Some((received, size)) => Ok(GetResponse::Object { output: Box::new(object), received, size }),
+        Ok(object) => match received_range(&object.headers) {
+            Some((received, size)) => Ok(GetResponse::Object { object: Box::new(object), received, size }),
             // The header `Content-Range` cannot express a range of an empty object. So a server may send an invalid
             // header if the object is empty. After this result, the caller looks up the object's size.
             None if range.is_some() => Ok(GetResponse::RangeNotSatisfiable),
             None => Err(wrong_range(key)),
         },
-        Err(error) => match state.request_error(Operation::read("reading an artifact"), error) {
-            RequestError { kind: RequestErrorKind::NoSuchKey, .. } => Ok(GetResponse::NotFound),
-            RequestError { kind: RequestErrorKind::InvalidRange, .. } => Ok(GetResponse::RangeNotSatisfiable),
-            RequestError {
-                kind: RequestErrorKind::OutcomeUnknown | RequestErrorKind::NotImplemented,
-                ..
-            } if is_suffix => Ok(GetResponse::RangeNotSatisfiable),
-            failed => Err(failed.into()),
-        },
+        Err(RequestError { kind: RequestErrorKind::NoSuchKey, .. }) => Ok(GetResponse::NotFound),
+        Err(RequestError { kind: RequestErrorKind::InvalidRange, .. }) => {
+            Ok(GetResponse::RangeNotSatisfiable)
+        }
+        Err(RequestError {
+            kind: RequestErrorKind::OutcomeUnknown | RequestErrorKind::NotImplemented,
+            ..
+        }) if is_suffix => Ok(GetResponse::RangeNotSatisfiable),
+        Err(failed) => Err(failed.into()),
     }
 }
 
 /// The range of bytes in a response, and the size of the whole object. `None` if the headers are missing or not valid.
-fn received_range(object: &GetObjectOutput) -> Option<(Range<u64>, u64)> {
-    let length = u64::try_from(object.content_length()?).ok()?;
+fn received_range(headers: &ObjectHeaders) -> Option<(Range<u64>, u64)> {
+    let length = headers.content_length?;
     // Without the header `Content-Range`, the response contains the whole object.
-    let Some(content_range) = object.content_range() else { return Some((0..length, length)) };
+    let Some(content_range) = &headers.content_range else { return Some((0..length, length)) };
     let (range, size) = content_range.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);

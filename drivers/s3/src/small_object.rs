@@ -6,13 +6,10 @@
 use std::collections::HashMap;
 
 use artifact_store_core::{Bytes, Digest};
-use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ChecksumAlgorithm;
-use data_encoding::BASE64;
 
 use crate::config::S3Config;
-use crate::error::{self, Operation, RequestError};
+use crate::error::{Operation, RequestError};
+use crate::object_client::{NewObject, ObjectClient};
 
 /// What a put does if an object exists at the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,22 +48,20 @@ impl SmallObject {
     pub(crate) async fn put(
         self,
         config: &S3Config,
-        client: &Client,
+        objects: &ObjectClient,
         operation: Operation,
     ) -> Result<(), RequestError> {
-        let put = client
-            .put_object()
-            .bucket(&config.bucket)
-            .key(self.key)
+        let object = NewObject {
+            key: &self.key,
+            digest: Digest::of(&self.bytes),
             // An empty object needs no content type.
-            .set_content_type((!self.bytes.is_empty()).then(|| "application/json".to_owned()))
-            .set_metadata(self.metadata)
-            .set_if_none_match(self.if_exists.if_none_match())
-            .checksum_algorithm(ChecksumAlgorithm::Sha256)
-            .checksum_sha256(BASE64.encode(Digest::of(&self.bytes).as_bytes()))
-            .body(ByteStream::from(self.bytes))
-            .customize()
-            .disable_payload_signing();
-        put.send().await.map(drop).map_err(|error| error::from_sdk_error(config, operation, error))
+            content_type: (!self.bytes.is_empty()).then(|| "application/json".to_owned()),
+            content_disposition: None,
+            metadata: self.metadata,
+            if_exists: self.if_exists,
+            attempt_timeout: config.request_timeout,
+            bytes: self.bytes,
+        };
+        objects.put(object, operation).await
     }
 }

@@ -21,13 +21,17 @@ use crate::error::{self, Operation, RequestError, RequestErrorKind};
 use crate::features::KnownFeatures;
 use crate::format::{OpenedFormat, StoreFormat};
 use crate::layout::Layout;
+use crate::object_client::ObjectClient;
 use crate::presign_credentials::CredentialsCache;
 use crate::record::RecordEncoding;
 
 /// Everything that the methods of an open store share.
 #[derive(Debug)]
 pub(crate) struct StoreState {
+    /// Sends all requests but those for single objects.
     pub(crate) client: Client,
+    /// Sends requests for single objects.
+    pub(crate) objects: ObjectClient,
     /// Signs URLs for `presign_endpoint`; `None` if that option is not set.
     pub(crate) presign_client: Option<Client>,
     /// The access key that signs URLs.
@@ -48,11 +52,12 @@ pub(crate) struct StoreState {
 
 impl StoreState {
     pub(crate) fn new(config: S3Config, clients: Clients, opened: OpenedFormat) -> Self {
-        let Clients { client, presign_client, credentials } = clients;
+        let Clients { client, objects, presign_client, credentials } = clients;
         let OpenedFormat { known, format } = opened;
         let record_keys = format.record_key.iter().map(|key| (key.id(), key.clone())).collect();
         Self {
             client,
+            objects,
             presign_client,
             presign_credentials: CredentialsCache::new(credentials),
             bucket: config.bucket.clone(),
@@ -123,17 +128,15 @@ impl StoreState {
     /// Checks that the object `FORMAT` still exists. Sends one request, and a second one if the object is missing.
     pub(crate) async fn health(&self) -> Result<Health, StoreError> {
         let key = self.layout.format_key();
-        match self.client.get_object().bucket(&self.bucket).key(&key).send().await {
+        match self.objects.get(&key, None, Operation::read("checking the store's health")).await {
             Ok(_) => Ok(Health::ready()),
-            Err(error) => match self.request_error(Operation::read("checking the store's health"), error) {
-                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => {
-                    self.check_bucket().await?;
-                    Err(StoreError::unavailable(format!(
-                        "the object {key} is gone, and other objects may be, too: was the bucket emptied, or restored without it?"
-                    )))
-                }
-                failed => Err(failed.into()),
-            },
+            Err(RequestError { kind: RequestErrorKind::NoSuchKey, .. }) => {
+                self.check_bucket().await?;
+                Err(StoreError::unavailable(format!(
+                    "the object {key} is gone, and other objects may be, too: was the bucket emptied, or restored without it?"
+                )))
+            }
+            Err(failed) => Err(failed.into()),
         }
     }
 

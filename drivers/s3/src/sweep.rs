@@ -113,20 +113,17 @@ impl Sweep<'_> {
     async fn lock(&self, now: i64) -> Result<bool, StoreError> {
         let state = self.state;
         let key = state.layout.sweep_key();
-        let head = state.client.head_object().bucket(&state.bucket).key(&key).send().await;
-        match head {
+        match state.objects.head(&key, Operation::read("looking for another sweep")).await {
             Ok(head) => {
                 let lease = i64::try_from(LOCK_LEASE.as_secs()).unwrap_or(i64::MAX);
-                if head.last_modified().is_some_and(|written| now.saturating_sub(written.secs()) < lease) {
+                if head.last_modified.is_some_and(|written| now.saturating_sub(written.secs()) < lease) {
                     return Ok(false);
                 }
                 // The lease has ended, so the other sweep is treated as dead.
                 state.delete_object(DELETE, &key).await?;
             }
-            Err(error) => match state.request_error(Operation::read("looking for another sweep"), error) {
-                RequestError { kind: RequestErrorKind::NoSuchKey, .. } => {}
-                failed => return Err(failed.into()),
-            },
+            Err(RequestError { kind: RequestErrorKind::NoSuchKey, .. }) => {}
+            Err(failed) => return Err(failed.into()),
         }
         if state.features().conditions.put {
             return self.create_lock().await;
@@ -178,7 +175,7 @@ impl Sweep<'_> {
     /// condition, or another request writes this key at the same time.
     async fn put_lock(&self, object: SmallObject) -> Result<bool, StoreError> {
         let state = self.state;
-        match object.put(&state.config, &state.client, LOCK).await {
+        match object.put(&state.config, &state.objects, LOCK).await {
             Ok(()) => Ok(true),
             Err(RequestError {
                 kind: RequestErrorKind::PreconditionFailed | RequestErrorKind::Conflict,

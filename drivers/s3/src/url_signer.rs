@@ -9,20 +9,12 @@
 //! Version 4)". This module must never send a request, and never know what an artifact is.
 
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
 
 use aws_credential_types::Credentials;
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hmac::{self, HMAC_SHA256};
-use data_encoding::HEXLOWER;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use crate::presign_credentials::UrlValidity;
-
-/// What is percent-encoded in the value of a parameter: all but the unreserved characters of RFC 3986.
-const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// What is percent-encoded in a path.
-const IN_PATH: &AsciiSet = &IN_QUERY.remove(b'/');
+use crate::sigv4::{AccessKeyInRegion, Address, IN_PATH, IN_QUERY};
 
 /// The GET of an object.
 #[derive(Debug, Clone, Copy)]
@@ -38,14 +30,8 @@ pub(crate) struct Download<'a> {
 /// Signs URLs with one access key. Its `Debug` output contains no secret.
 #[derive(Debug)]
 pub(crate) struct UrlSigner {
-    /// The scheme and the host, with the port if there is one: `https://s3.example.org`.
-    origin: String,
-    /// The path before the key, percent-encoded: `/bucket/` or `/`.
-    path_before_key: String,
-    region: String,
-    credentials: Credentials,
-    /// The day of the signing key as `YYYYMMDD`, and the signing key. `None` before the first signature.
-    signing_key: Mutex<Option<(String, hmac::Key)>>,
+    address: Address,
+    access_key: AccessKeyInRegion,
 }
 
 impl UrlSigner {
@@ -66,13 +52,13 @@ impl UrlSigner {
         let credential =
             query.split('&').find_map(|parameter| parameter.strip_prefix("X-Amz-Credential="))?;
         let region = credential.rsplit("%2F").nth(2)?;
-        let signer = Self {
+        let address = Address {
             origin: before_key[..path_start].to_owned(),
             path_before_key: before_key[path_start..].to_owned(),
             region: region.to_owned(),
-            credentials: credentials.clone(),
-            signing_key: Mutex::default(),
         };
+        let access_key = AccessKeyInRegion::new(credentials.clone(), address.region.clone());
+        let signer = Self { address, access_key };
         let signature_of = |url: &str| {
             let mut parameters = url.split(['?', '&']);
             parameters.find_map(|parameter| parameter.strip_prefix("X-Amz-Signature=").map(str::to_owned))
@@ -83,9 +69,7 @@ impl UrlSigner {
     /// The signed URL of `download`.
     pub(crate) fn sign(&self, download: &Download<'_>, validity: &UrlValidity) -> String {
         let time = validity.start_as_basic_iso8601();
-        let day = &time[..time.len().min(8)];
-        let credential =
-            format!("{}/{day}/{}/s3/aws4_request", self.credentials.access_key_id(), self.region);
+        let credential = self.access_key.credential(&time);
         let expires = validity.seconds().to_string();
         // In the order in which parameters are signed: by the bytes of their names.
         let parameters = [
@@ -93,7 +77,7 @@ impl UrlSigner {
             ("X-Amz-Credential", Some(credential.as_str())),
             ("X-Amz-Date", Some(&time)),
             ("X-Amz-Expires", Some(&expires)),
-            ("X-Amz-Security-Token", self.credentials.session_token()),
+            ("X-Amz-Security-Token", self.access_key.session_token()),
             ("X-Amz-SignedHeaders", Some("host")),
             ("response-cache-control", Some(download.cache_control)),
             ("response-content-disposition", Some(download.content_disposition)),
@@ -108,38 +92,21 @@ impl UrlSigner {
             // Writing to a string cannot fail.
             let _ = write!(query, "{separator}{name}={}", utf8_percent_encode(value, IN_QUERY));
         }
-        let path = format!("{}{}", self.path_before_key, utf8_percent_encode(download.key, IN_PATH));
-        let signature = self.signature(&path, &query, &time, day);
-        format!("{}{path}?{query}&X-Amz-Signature={signature}", self.origin)
+        let path = format!("{}{}", self.address.path_before_key, utf8_percent_encode(download.key, IN_PATH));
+        let signature = self.signature(&path, &query, &time);
+        format!("{}{path}?{query}&X-Amz-Signature={signature}", self.address.origin)
     }
 
-    /// The signature of a GET of `path` with `query`, both percent-encoded. `time` is as in `X-Amz-Date`, and `day` is
-    /// its date.
-    fn signature(&self, path: &str, query: &str, time: &str, day: &str) -> String {
-        let host = self.origin.split_once("://").map_or(self.origin.as_str(), |(_, host)| host);
+    /// The address of the storage.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The signature of a GET of `path` with `query`, both percent-encoded. `time` is as in `X-Amz-Date`.
+    fn signature(&self, path: &str, query: &str, time: &str) -> String {
+        let host = self.address.host();
         let request = format!("GET\n{path}\n{query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD");
-        let request_hash = HEXLOWER.encode(digest(&SHA256, request.as_bytes()).as_ref());
-        let region = &self.region;
-        let text = format!("AWS4-HMAC-SHA256\n{time}\n{day}/{region}/s3/aws4_request\n{request_hash}");
-        HEXLOWER.encode(hmac::sign(&self.signing_key_of(day), text.as_bytes()).as_ref())
-    }
-
-    /// The key that signs on `day`.
-    fn signing_key_of(&self, day: &str) -> hmac::Key {
-        // A panic while the lock is held leaves the previous key, which is valid.
-        let mut cached = self.signing_key.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*cached {
-            Some((cached_day, key)) if cached_day == day => key.clone(),
-            _ => {
-                let secret = format!("AWS4{}", self.credentials.secret_access_key());
-                let steps = [day, &self.region, "s3", "aws4_request"];
-                let key = steps.iter().fold(hmac::Key::new(HMAC_SHA256, secret.as_bytes()), |key, step| {
-                    hmac::Key::new(HMAC_SHA256, hmac::sign(&key, step.as_bytes()).as_ref())
-                });
-                *cached = Some((day.to_owned(), key.clone()));
-                key
-            }
-        }
+        self.access_key.signature(&request, time)
     }
 }
 
@@ -245,18 +212,20 @@ mod tests {
     #[test]
     fn the_signature_of_the_published_example_is_the_published_one() {
         let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        let credentials = Credentials::new("AKIAIOSFODNN7EXAMPLE", secret, None, None, "test");
         let signer = UrlSigner {
-            origin: "https://examplebucket.s3.amazonaws.com".to_owned(),
-            path_before_key: "/".to_owned(),
-            region: "us-east-1".to_owned(),
-            credentials: Credentials::new("AKIAIOSFODNN7EXAMPLE", secret, None, None, "test"),
-            signing_key: Mutex::default(),
+            address: Address {
+                origin: "https://examplebucket.s3.amazonaws.com".to_owned(),
+                path_before_key: "/".to_owned(),
+                region: "us-east-1".to_owned(),
+            },
+            access_key: AccessKeyInRegion::new(credentials, "us-east-1".to_owned()),
         };
         let query = "X-Amz-Algorithm=AWS4-HMAC-SHA256\
                      &X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request\
                      &X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host";
         assert_eq!(
-            signer.signature("/test.txt", query, "20130524T000000Z", "20130524"),
+            signer.signature("/test.txt", query, "20130524T000000Z"),
             "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
         );
     }

@@ -57,6 +57,12 @@ async fn without_an_index_a_put_is_one_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_s3_client_alone_sends_as_many_requests() {
+    let honours = |config: S3Config| config.conditional_create(ConditionalCreate::Yes).s3_client_only(true);
+    within_budget(S3Kind::S3sFs, Costs { put: 2, again: 4, delete: 3 }, honours).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_storage_without_conditions_answers_within_the_budget() {
     // A put sends six requests: a lookup, the claim, the list of claims, the index key, the artifact, the release of
     // the claim.

@@ -46,6 +46,9 @@ pub(crate) struct ReaderPool {
     size: u32,
     /// One permit for each connection.
     permits: Arc<Semaphore>,
+    /// One permit for each read on the blocking pool: one less than connections, if there are several. So a connection is
+    /// left for reads on tasks. Without it, many short reads would hold all connections while they wait for a thread.
+    blocking_permits: Arc<Semaphore>,
     /// The connections that no caller uses.
     idle: Mutex<Vec<PoolEntry>>,
     closed: AtomicBool,
@@ -116,6 +119,7 @@ impl ReaderPool {
             options,
             size,
             permits: Arc::new(Semaphore::new(size as usize)),
+            blocking_permits: Arc::new(Semaphore::new(size.saturating_sub(1).max(1) as usize)),
             idle: Mutex::new(vec![first]),
             closed: AtomicBool::new(false),
             opened_at: Instant::now(),
@@ -184,26 +188,33 @@ impl ReaderPool {
     ) -> ReadTask<T> {
         let abandoned = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&abandoned);
-        let task = if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+        let task = if let Some(permits) = self.try_acquire_permits() {
             let pool = Arc::clone(self);
-            handle.spawn_blocking(move || PooledConnection::new(pool, permit)?.run(flag, read))
+            handle.spawn_blocking(move || run_blocking(pool, permits, flag, read))
         } else {
             let (pool, blocking) = (Arc::clone(self), handle.clone());
             handle.spawn(async move {
-                let permit = pool.acquire_permit().await?;
-                let read = move || PooledConnection::new(pool, permit)?.run(flag, read);
+                let permits = timeout(ACQUIRE_TIMEOUT, pool.acquire_permits()).await.map_err(|_| {
+                    StoreError::unavailable("every read connection is busy; raise read_connections")
+                })??;
+                let read = move || run_blocking(pool, permits, flag, read);
                 blocking.spawn_blocking(read).await.map_err(join_error)?
             })
         };
         ReadTask { task, abandoned }
     }
 
-    async fn acquire_permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        let permits = Arc::clone(&self.permits);
-        timeout(ACQUIRE_TIMEOUT, permits.acquire_owned())
-            .await
-            .map_err(|_| StoreError::unavailable("every read connection is busy; raise read_connections"))?
-            .map_err(|_| StoreError::closed())
+    fn try_acquire_permits(&self) -> Option<BlockingPermits> {
+        let blocking = Arc::clone(&self.blocking_permits).try_acquire_owned().ok()?;
+        let connection = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        Some(BlockingPermits { connection, _blocking: blocking })
+    }
+
+    async fn acquire_permits(&self) -> Result<BlockingPermits, StoreError> {
+        let closed = |_| StoreError::closed();
+        let blocking = Arc::clone(&self.blocking_permits).acquire_owned().await.map_err(closed)?;
+        let connection = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
+        Ok(BlockingPermits { connection, _blocking: blocking })
     }
 
     /// Acquires a connection, waiting as long as needed. For the writer of a database in memory.
@@ -241,6 +252,23 @@ impl fmt::Debug for ReaderPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReaderPool").field("size", &self.size).finish_non_exhaustive()
     }
+}
+
+/// What a read on the blocking pool holds.
+struct BlockingPermits {
+    connection: OwnedSemaphorePermit,
+    _blocking: OwnedSemaphorePermit,
+}
+
+/// Runs `read` on the current thread. Its statement ends soon after `abandoned` was set.
+fn run_blocking<T>(
+    pool: Arc<ReaderPool>,
+    permits: BlockingPermits,
+    abandoned: Arc<AtomicBool>,
+    read: impl FnOnce(&Connection) -> Result<T, DbError>,
+) -> Result<T, StoreError> {
+    let BlockingPermits { connection, _blocking } = permits;
+    PooledConnection::new(pool, connection)?.run(abandoned, read)
 }
 
 /// A read on the blocking pool. Dropping this value ends the read soon.

@@ -62,9 +62,10 @@ pub(crate) async fn open(place: &Place) -> Result<Vec<Box<dyn Measured>>, Error>
             ]
         }
         #[cfg(feature = "s3")]
-        "s3 s3s-fs" => s3(&variable("BENCH_S3S_FS")?).await?,
+        "s3 s3s-fs" => s3(&variable("BENCH_S3S_FS")?, "probe").await?,
+        // It has no multipart uploads, which a probe would try.
         #[cfg(feature = "s3")]
-        "s3 null" => s3(&variable("BENCH_NULL_S3")?).await?,
+        "s3 null" => s3(&variable("BENCH_NULL_S3")?, "put").await?,
         #[cfg(feature = "http")]
         "http" => http::all(&variable("BENCH_ARTIFACTD")?, &variable("BENCH_AXUM")?)?,
         _ => Vec::new(),
@@ -82,13 +83,14 @@ fn variable(name: &str) -> Result<String, Error> {
 }
 
 #[cfg(feature = "s3")]
-async fn s3(address: &str) -> Result<Vec<Box<dyn Measured>>, Error> {
+async fn s3(address: &str, conditional_create: &str) -> Result<Vec<Box<dyn Measured>>, Error> {
     let endpoint = format!("http://{address}");
     let config = Config::new("s3")
         .option("bucket", S3_BUCKET)
         .option("prefix", "ours")
         .option("endpoint", endpoint.clone())
         .option("path_style", true)
+        .option("conditional_create", conditional_create)
         .option("access_key_id", S3_KEY.0)
         .option("secret_access_key", S3_KEY.1);
     Ok(vec![

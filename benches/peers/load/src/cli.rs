@@ -15,7 +15,7 @@ use crate::store::{Error, Measured};
 const USAGE: &str = "usage: PROGRAM groups PATTERN quick|full
        PROGRAM measure PATTERN quick|full GROUP DIR ROUND MILLIS";
 /// One measurement with its preparation must end within this time: filling a listing of 10^6 rows takes minutes.
-const TIMEOUT: Duration = Duration::from_secs(900);
+const TIMEOUT: Duration = Duration::from_mins(15);
 
 /// Where the stores of a group are opened.
 #[derive(Debug, Clone)]

@@ -25,7 +25,7 @@ const BATCH_OPERATIONS: usize = 1 << 16;
 /// When puts have left this number of bytes, they are deleted.
 const KEPT_BYTES: u64 = 1 << 30;
 /// A case ends when it has taken this long with its preparation.
-const MAX_TIME: Duration = Duration::from_secs(60);
+const MAX_TIME: Duration = Duration::from_mins(1);
 /// Tasks that prepare.
 const PREPARING_TASKS: usize = 16;
 

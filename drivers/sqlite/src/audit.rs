@@ -29,6 +29,10 @@ const AUDIT_QUERIES: &[(&str, &str)] = &[
     ),
     ("tags of no artifact, blob", "SELECT DISTINCT blob FROM tag WHERE blob NOT IN (SELECT blob FROM artifact)"),
     (
+        "tags of another tenant, blob",
+        "SELECT DISTINCT t.blob FROM tag AS t JOIN artifact AS a ON a.blob = t.blob WHERE t.tenant <> a.tenant",
+    ),
+    (
         "tree of no artifact, blob",
         "SELECT DISTINCT key >> 22 FROM tree WHERE key >> 22 NOT IN (SELECT blob FROM artifact)",
     ),

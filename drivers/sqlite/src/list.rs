@@ -3,7 +3,7 @@
 //! A page is a walk over one index, in the order of the listing. If few records match the filter, such a walk would be
 //! long. Then another index finds the matching records, and they are sorted. This module must never write.
 
-use artifact_store_core::{Filter, ListQuery, Page, Record, StoreError};
+use artifact_store_core::{Filter, ListQuery, Page, Record, StoreError, TenantPattern};
 use rusqlite::{Connection, params_from_iter};
 
 use crate::candidates;
@@ -36,10 +36,13 @@ fn read_page(conn: &Connection, query: &ListQuery) -> Result<Page, DbError> {
     let filter = query.filter();
     let mut page = None;
     let mut candidates = None;
-    if candidates::has_indexed_condition(filter) {
+    // The indexes of filters begin with the tenant. A listing of all tenants walks.
+    if let TenantPattern::One(tenant) = &query.pattern().tenant
+        && candidates::has_indexed_condition(filter)
+    {
         page = examine_first_rows(conn, query)?;
         if page.is_none() || query.counts_total() {
-            candidates = candidates::find(conn, filter)?.map(json_array);
+            candidates = candidates::find(conn, tenant, filter)?.map(json_array);
         }
     }
     let PageRecords { records, has_next_page } = match (page, &candidates) {

@@ -74,8 +74,12 @@ impl NewArtifact {
         }
         if !options.tags.is_empty() {
             transaction.execute(
-                "INSERT OR IGNORE INTO tag SELECT ?, unhex(value) FROM json_each(?)",
-                (blob, row::hex_json_array(options.tags.iter().map(String::as_bytes))),
+                "INSERT OR IGNORE INTO tag (blob, tag, tenant) SELECT ?, unhex(value), ? FROM json_each(?)",
+                (
+                    blob,
+                    scope.tenant().as_str(),
+                    row::hex_json_array(options.tags.iter().map(String::as_bytes)),
+                ),
             )?;
         }
         if let Some(tree) = tree {

@@ -93,9 +93,11 @@ CREATE TABLE tree (
     nodes BLOB NOT NULL
 ) STRICT;
 
--- Two indexes find the rows of a filter that matches few records.
-CREATE INDEX tag_by_tag ON tag (tag);
-CREATE INDEX artifact_by_filter ON artifact (source, media_type, size);
+-- Two indexes find the rows of a filter that matches few records of a tenant.
+ALTER TABLE tag ADD COLUMN tenant TEXT NOT NULL DEFAULT '';
+UPDATE tag SET tenant = coalesce((SELECT a.tenant FROM artifact AS a WHERE a.blob = tag.blob), '');
+CREATE INDEX tag_by_tenant ON tag (tenant, tag);
+CREATE INDEX artifact_by_filter ON artifact (tenant, source, media_type, size);
 
 -- The number of artifacts in each scope, and in each tenant. A scope without a task has the task ''.
 CREATE TABLE scope_count (

@@ -203,7 +203,8 @@ async fn a_filter_that_matches_few_records_finds_them_all_page_by_page() {
         Filter::new().with_tag("none"),
     ];
     let session = ScopePattern::session_of(&scope());
-    for pattern in [ScopePattern::all_tenants(), session.clone(), session.task(TaskPattern::NoTask)] {
+    let tenant = ScopePattern::tenant(scope().tenant().clone());
+    for pattern in [ScopePattern::all_tenants(), tenant, session.clone(), session.task(TaskPattern::NoTask)] {
         for filter in &filters {
             let query =
                 ListQuery::new(pattern.clone()).with_filter(filter.clone()).with_limit(2).with_total();

@@ -29,7 +29,8 @@ fn servers_with_orphans(flavour: Flavour, options: &ServerOptions) -> [Server; 2
     let other = one.start_replica();
     if flavour == Flavour::Postgres {
         for number in 0..3 {
-            one.store_id(&ada(), &corpus::bytes(number, 1 << 20));
+            // The row of a record holds up to 1 MiB of bytes, which are deleted with it.
+            one.store_id(&ada(), &corpus::bytes(number, (1 << 20) + 1));
         }
         one.backend().unwrap().delete_records();
         return [one, other];

@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use crate::check::{Check, CheckContext, CheckResult, Failure, Outcome};
 use crate::harness::Harness;
 
-/// How long a check may take. A longer check fails, because it probably hangs. On a busy machine, the largest check takes some
-/// minutes on a server that reads its whole bucket for each list.
-const CHECK_TIMEOUT: Duration = Duration::from_mins(10);
+/// How long a check may take. A longer check fails, because it probably hangs.
+const CHECK_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The result of one check on one flavour.
 #[derive(Debug, Clone)]
